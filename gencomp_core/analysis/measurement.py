@@ -1,0 +1,209 @@
+"""One measurement: compress, pack, reload, sample, compare with dense at the same seeds."""
+
+import time
+from collections.abc import Generator
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from torch import nn
+
+from gencomp_core.analysis.samples import Drawer, Samples
+from gencomp_core.artifact.packing import PackedWeights, pack, unpack_into
+from gencomp_core.compress.layers import weight_layers, weight_of
+from gencomp_core.evaluate import fid as fid_metric
+from gencomp_core.evaluate.cost import count_macs, count_params
+from gencomp_core.evaluate.features import FeatureSpace, classify, feature_spaces
+from gencomp_core.evaluate.fidelity import fidelity
+from gencomp_core.evaluate.intervals import Interval, centred_interval, mean_interval
+from gencomp_core.evaluate.kid import kid
+from gencomp_core.evaluate.latency import interleave
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.records import (
+    Estimate,
+    EvaluationRequest,
+    Latency,
+    Measurement,
+    Progress,
+    Quality,
+    TensorCost,
+)
+from gencomp_core.runtime_env import machine, versions
+from gencomp_core.runtimes.registry import runtimes
+from gencomp_core.variant import Variant, compress
+from gencomp_core.workloads.base import Settings, Workload, complete_settings
+
+
+def make_request(
+    workload: Workload,
+    recipe: Recipe,
+    *,
+    n_samples: int,
+    seed: int = 0,
+    settings: Settings | None = None,
+    extractor: str = "fashion",
+) -> EvaluationRequest:
+    """Request with the workload's default sampling settings filled in.
+
+    Raises:
+        EvaluationError: a sampling option that the workload does not have, or out of its range.
+    """
+    return EvaluationRequest(
+        workload=workload.name,
+        weights_hash=workload.weights_hash,
+        recipe=recipe.to_dict(),
+        seed=seed,
+        n_samples=n_samples,
+        settings=complete_settings(workload, settings),
+        extractor=extractor,
+    )
+
+
+def measure_request(workload: Workload, request: EvaluationRequest) -> Generator[Progress, None, Measurement]:
+    """Measure size, quality and fidelity; yields progress, returns the measurement (without latency).
+
+    The variant is packed, unpacked into an empty network, and that network is what is sampled: the
+    quality is the quality of the bytes.
+    """
+    started = time.perf_counter()
+    recipe = Recipe.from_dict(request.recipe)
+    yield Progress("compressing", 0, request.n_samples)
+    variant = compress(workload, recipe, seed=request.seed)
+    packed = pack(variant.model, variant.quantized)
+    shipped = workload.empty_network()
+    unpack_into(packed.content, shipped)
+    space = feature_spaces[request.extractor]
+    drawer = Drawer(workload, seed=request.seed, settings=request.settings, space=space)
+    dense = yield from drawer.dense(request.n_samples)
+    if recipe.is_dense:
+        samples = dense
+    else:
+        samples = yield from drawer.draw(shipped.eval(), request.n_samples, what="sampling compressed")
+    yield Progress("comparing", request.n_samples, request.n_samples)
+    quality, dense_quality, change = _quality(samples, dense, space)
+    pairs = fidelity(samples.images, dense.images, samples.features, dense.features)
+    distance = kid(samples.features, space.reference().train_features)
+    return Measurement(
+        **cost_fields(variant, packed),
+        title=recipe.title(),
+        signature=request.signature,
+        request=request,
+        status="measured",
+        macs=count_macs(workload, shipped, dict(request.settings))[""],
+        quality=quality,
+        dense_quality=dense_quality,
+        quality_change=change,
+        fidelity={
+            **{name: estimate(interval) for name, interval in pairs.items()},
+            "kid": estimate(distance),
+            "label_accuracy": _label_accuracy(workload, samples),
+        },
+        machine=machine(),
+        versions=versions(),
+        measured_at=now(),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def cost_fields(variant: Variant, packed: PackedWeights) -> dict[str, object]:
+    """What is known of a variant without sampling: recipe, bytes, parameters, zeros."""
+    n_params, n_nonzero = count_params(variant.model)
+    weights = [weight_of(layer) for layer in weight_layers(variant.model).values()]
+    n_weights = sum(weight.numel() for weight in weights)
+    n_zeros = n_weights - sum(int(torch.count_nonzero(weight)) for weight in weights)
+    return {
+        "workload": variant.workload.name,
+        "recipe": variant.recipe.to_dict(),
+        "size_bytes": packed.size_bytes,
+        "dense_size_bytes": pack(variant.workload.model, {}).size_bytes,
+        "n_params": n_params,
+        "n_nonzero": n_nonzero,
+        "sparsity": n_zeros / max(1, n_weights),
+        "effective_bits": 8 * packed.size_bytes / n_params,
+        "tensors": tuple(TensorCost(**asdict(tensor)) for tensor in packed.tensors),
+    }
+
+
+def measure_latency(
+    workload: Workload, model: nn.Module, *, runtime: str, batch: int, settings: Settings, rounds: int = 15
+) -> Latency:
+    """Time to generate a batch, interleaved with dense in the same runtime and with dense against itself."""
+    prepare = runtimes[runtime]
+    dense = prepare(workload, workload.model, batch=batch, settings=settings)
+    runs = {"compressed": prepare(workload, model, batch=batch, settings=settings), "dense": dense, "again": dense}
+    threads = torch.get_num_threads()
+    timing = interleave(runs, threads=threads, rounds=rounds)
+    low, ratio, high = timing.ratio("compressed", "dense")
+    noise_low, _, noise_high = timing.ratio("again", "dense")
+    # The verdict compares medians with the spread of the machine: quartiles of dense against itself.
+    tie = low <= 1 <= high or noise_low <= ratio <= noise_high
+    quartiles = [float(value) for value in np.percentile(timing.wall_ms["compressed"], [25, 50, 75])]
+    dense_median = float(np.median(timing.wall_ms["dense"]))
+    return Latency(
+        runtime=runtime,
+        batch=batch,
+        threads=threads,
+        low_ms=quartiles[0],
+        median_ms=quartiles[1],
+        high_ms=quartiles[2],
+        n_runs=rounds,
+        dense_median_ms=dense_median,
+        dense_eager_median_ms=dense_median,
+        ratio=float(ratio),
+        ratio_low=float(low),
+        ratio_high=float(high),
+        noise_low=float(noise_low),
+        noise_high=float(noise_high),
+        verdict="tie" if tie else ("faster" if ratio < 1 else "slower"),
+        busy=timing.busy,
+        machine=str(machine()["processor"]),
+        measured_at=now(),
+    )
+
+
+def estimate(interval: Interval) -> Estimate:
+    """Interval as a record."""
+    return Estimate(value=interval.value, low=interval.low, high=interval.high)
+
+
+def now() -> str:
+    """ISO date and time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _quality(samples: Samples, dense: Samples, space: FeatureSpace) -> tuple[Quality, Quality, Estimate]:
+    """FID of both, and their difference from the same resamples."""
+    n = len(samples.images)
+    real = space.reference()
+    name = f"FID ({space.title}, n={n})"
+    floor = fid_metric.noise_floor(real, n)
+    values, replicates = [], []
+    for features in (samples.features, dense.features):
+        values.append(fid_metric.fid(features, real))
+        replicates.append(fid_metric.fid_replicates(features, real, n_resamples=space.n_resamples))
+    qualities = []
+    for value, own in zip(values, replicates, strict=True):
+        interval = centred_interval(value, own)
+        qualities.append(
+            Quality(
+                metric="fid",
+                name=name,
+                value=interval.value,
+                low=interval.low,
+                high=interval.high,
+                n_samples=n,
+                better="lower",
+                noise_floor=floor,
+            )
+        )
+    change = centred_interval(values[0] - values[1], replicates[0] - replicates[1])
+    return qualities[0], qualities[1], estimate(change)
+
+
+def _label_accuracy(workload: Workload, samples: Samples) -> Estimate:
+    """Share of samples that the classifier takes for the class they were asked for."""
+    n_classes = len(workload.class_names)
+    wanted = torch.arange(len(samples.images)) % n_classes
+    hits = (classify(samples.images) == wanted).float()
+    return estimate(mean_interval(hits))

@@ -1,0 +1,1 @@
+"""Artifacts: what ships. Packing, saving, loading and the self-test."""

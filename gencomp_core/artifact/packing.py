@@ -1,0 +1,246 @@
+"""Weights at their true width in one safetensors file; packing and unpacking are exact.
+
+Every tensor is stored in the cheapest of three codings (`sparse.py`), which the header names:
+quantized weights as integers of their own width with float16 scales and packed zero points, all
+others as the floats that they are. `size_bytes` everywhere is the length of this file.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from gencomp_core.artifact import sparse
+from gencomp_core.artifact.bits import pack_bits, unpack_bits
+from gencomp_core.compress.layers import is_transposed, weight_layers
+from gencomp_core.compress.quantizers import QuantizedWeight
+from gencomp_core.errors import ArtifactError
+from gencomp_core.recipes.formats import IntegerFormat
+
+FORMAT = "gencomp-1"
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """How one tensor was written.
+
+    Attributes:
+        name: of the tensor in the state dict.
+        coding: `dense`, `bitmask` or `index`.
+        bits: of one stored value.
+        n_values: values of the tensor.
+        n_zeros: how many of them are exactly zero.
+        n_bytes: written for it: values, positions, scales and zero points.
+        dense_bytes: written for it in the dense float32 model.
+    """
+
+    name: str
+    coding: str
+    bits: int
+    n_values: int
+    n_zeros: int
+    n_bytes: int
+    dense_bytes: int
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """A weights file in memory.
+
+    Attributes:
+        content: bytes of the safetensors file.
+        tensors: how each tensor was written.
+    """
+
+    content: bytes
+    tensors: tuple[PackedTensor, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the file."""
+        return len(self.content)
+
+
+def pack(model: nn.Module, quantized: dict[str, QuantizedWeight]) -> PackedWeights:
+    """Write the state of a model, with `quantized` weights (by layer name) as integers."""
+    parts: dict[str, Tensor] = {}
+    layouts: dict[str, Any] = {}
+    tensors = []
+    for name, value in _own_tensors(model).items():
+        layer = name.removesuffix(".weight")
+        before = len(parts)
+        if layer in quantized and name.endswith(".weight"):
+            layout, described = _pack_quantized(name, quantized[layer], parts)
+        else:
+            layout, described = _pack_float(name, value, parts)
+        if layout:
+            layouts[name] = layout
+        written = list(parts.values())[before:]
+        n_bytes = sum(part.numel() * part.element_size() for part in written)
+        coding, bits, n_zeros = described
+        tensors.append(PackedTensor(name, coding, bits, value.numel(), n_zeros, n_bytes, 4 * value.numel()))
+    # One key only: safetensors writes several in an order that changes from file to file.
+    header = json.dumps({"format": FORMAT, "layout": layouts}, separators=(",", ":"))
+    return PackedWeights(save(parts, metadata={"gencomp": header}), tuple(tensors))
+
+
+def unpack_into(content: bytes, network: nn.Module) -> dict[str, QuantizedWeight]:
+    """Fill a network from a weights file, and return the integers behind its quantized weights.
+
+    Raises:
+        ArtifactError: the file is damaged or belongs to another network.
+    """
+    try:
+        header = _header(content)
+        parts = load(content)
+    except (SafetensorError, ValueError) as error:
+        raise ArtifactError(f"the weights file is damaged ({error}). Export the artifact again.") from None
+    if header.get("format") != FORMAT:
+        raise ArtifactError(f"the weights file must have format {FORMAT}, got {header.get('format')}. Export it again.")
+    layouts = header["layout"]
+    layers = weight_layers(network)
+    quantized, state = {}, {}
+    for name, target in _own_tensors(network).items():
+        layout = layouts.get(name)
+        try:
+            if layout is None:
+                state[name] = parts[name]
+            elif "zero" in layout:
+                layer = name.removesuffix(".weight")
+                quantized[layer] = _unpack_quantized(name, layout, parts, target, is_transposed(layers[layer]))
+                state[name] = quantized[layer].dequantize()
+            else:
+                state[name] = torch.from_numpy(_decode(name, layout, parts, target.numel(), 32, 0))
+                state[name] = state[name].view(torch.float32).reshape(target.shape)
+        except (KeyError, IndexError, ValueError, RuntimeError) as error:
+            raise ArtifactError(f"the weights file does not fit the network at {name} ({error}).") from None
+        if state[name].shape != target.shape:
+            raise ArtifactError(
+                f"the weights file does not fit the network at {name}: "
+                f"{tuple(state[name].shape)} in the file, {tuple(target.shape)} in the network."
+            )
+    with torch.no_grad():
+        for name, target in _own_tensors(network).items():
+            target.copy_(state[name])
+    return quantized
+
+
+def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers, a shared one once, under its first name."""
+    seen: set[int] = set()
+    own = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen.add(id(value))
+            own[name] = value.detach()
+    return own
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    length = int.from_bytes(content[:8], "little")
+    fields = json.loads(content[8 : 8 + length])
+    header: dict[str, Any] = json.loads(fields.get("__metadata__", {}).get("gencomp", "{}"))
+    return header
+
+
+def _pack_float(name: str, value: Tensor, parts: dict[str, Tensor]) -> tuple[dict[str, Any], tuple[str, int, int]]:
+    bits = 8 * value.element_size()
+    if value.dtype != torch.float32:
+        parts[name] = value.contiguous()
+        return {}, ("dense", bits, int((value == 0).sum()))
+    flat = value.contiguous().numpy().reshape(-1)
+    raw = flat.view(np.uint32)
+    nonzero = raw != 0  # -0.0 counts as a value, so that it comes back
+    n_zeros = int((flat == 0).sum())
+    choice = sparse.cheapest(nonzero, 32)
+    if choice.coding == "dense":
+        parts[name] = value.contiguous()
+        return {}, ("dense", 32, n_zeros)
+    return _encode(name, raw, nonzero, choice, 32, parts), (choice.coding, 32, n_zeros)
+
+
+def _pack_quantized(
+    name: str, weight: QuantizedWeight, parts: dict[str, Tensor]
+) -> tuple[dict[str, Any], tuple[str, int, int]]:
+    bits, lowest = weight.format.bits, weight.format.lowest
+    unsigned = (weight.codes - lowest).numpy().reshape(-1).astype(np.uint32)
+    nonzero = ~weight.zero_codes.numpy().reshape(-1)
+    layout = _encode(name, unsigned, nonzero, sparse.cheapest(nonzero, bits), bits, parts)
+    parts[f"{name}.scale"] = weight.scale.contiguous()
+    if weight.zero_point is not None:
+        packed = pack_bits(weight.zero_point.numpy().reshape(-1), bits)
+        parts[f"{name}.zero_point"] = torch.from_numpy(packed)
+    layout |= {"bits": bits, "zero": "symmetric" if weight.format.symmetric else "affine"}
+    if weight.group_size < weight.codes.shape[1]:
+        layout["group_size"] = weight.group_size
+    return layout, (layout["coding"], bits, int((~nonzero).sum()))
+
+
+def _unpack_quantized(
+    name: str, layout: dict[str, Any], parts: dict[str, Tensor], target: Tensor, transposed: bool
+) -> QuantizedWeight:
+    integers = IntegerFormat(layout["bits"], layout["zero"] == "symmetric")
+    n_rows = target.shape[1] if transposed else target.shape[0]
+    n_columns = target.numel() // n_rows
+    scale = parts[f"{name}.scale"]
+    zero_point = None
+    if not integers.symmetric:
+        points = unpack_bits(parts[f"{name}.zero_point"].numpy(), integers.bits, scale.numel())
+        zero_point = torch.from_numpy(points.astype(np.int16)).reshape(scale.shape)
+    zeros = QuantizedWeight(
+        codes=torch.zeros(n_rows, n_columns, dtype=torch.int16),
+        scale=scale,
+        zero_point=zero_point,
+        format=integers,
+        group_size=layout.get("group_size", n_columns),
+        shape=target.shape,
+        transposed=transposed,
+    ).with_zeros(torch.zeros(target.shape, dtype=torch.bool))
+    background = (zeros.codes.numpy().reshape(-1) - integers.lowest).astype(np.uint32)
+    unsigned = _decode(name, layout, parts, target.numel(), integers.bits, background)
+    codes = torch.from_numpy(unsigned.astype(np.int16) + np.int16(integers.lowest))
+    return replace(zeros, codes=codes.reshape(n_rows, n_columns))
+
+
+def _encode(
+    name: str, values: np.ndarray, nonzero: np.ndarray, choice: sparse.Choice, bits: int, parts: dict[str, Tensor]
+) -> dict[str, Any]:
+    """Add the parts of one tensor in the chosen coding, and describe it."""
+    if choice.coding == "bitmask":
+        parts[f"{name}.mask"] = torch.from_numpy(np.packbits(nonzero, bitorder="little"))
+        stored = values[nonzero]
+    elif choice.coding == "index":
+        packed, positions = sparse.encode_gaps(nonzero, choice.gap_bits)
+        parts[f"{name}.gaps"] = torch.from_numpy(packed)
+        stored = values[positions]
+    else:
+        stored = values
+    parts[f"{name}.values"] = torch.from_numpy(pack_bits(stored, bits))
+    layout: dict[str, Any] = {"coding": choice.coding}
+    if choice.coding == "index":
+        layout |= {"gap_bits": choice.gap_bits, "n": len(stored)}
+    return layout
+
+
+def _decode(
+    name: str, layout: dict[str, Any], parts: dict[str, Tensor], n: int, bits: int, background: np.ndarray | int
+) -> np.ndarray:
+    """Inverse of `_encode`: (n,) uint32; `background` is what a zero is stored as."""
+    values = parts[f"{name}.values"].numpy()
+    if layout["coding"] == "dense":
+        return unpack_bits(values, bits, n)
+    if layout["coding"] == "bitmask":
+        places: np.ndarray = np.unpackbits(parts[f"{name}.mask"].numpy(), count=n, bitorder="little").astype(bool)
+        n_stored = int(places.sum())
+    else:
+        places = sparse.decode_gaps(parts[f"{name}.gaps"].numpy(), layout["gap_bits"], layout["n"])
+        n_stored = layout["n"]
+    full = np.empty(n, np.uint32)
+    full[:] = background
+    full[places] = unpack_bits(values, bits, n_stored)
+    return full

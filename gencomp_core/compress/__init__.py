@@ -1,0 +1,1 @@
+"""Compression without training: plain functions of weights, and the draft that they work on."""

@@ -1,0 +1,41 @@
+"""Errors that a user can act on. Anything else that is raised is a bug and keeps its traceback."""
+
+
+class GenCompError(Exception):
+    """One clear line: the rule, the value, the next step."""
+
+
+class UnknownNameError(GenCompError):
+    """A name that no registry entry has."""
+
+
+class RecipeError(GenCompError):
+    """A recipe that can't be read, or that does not fit the workload."""
+
+
+class DataError(GenCompError):
+    """A data file that is missing or damaged."""
+
+
+class CheckpointError(GenCompError):
+    """Weights that are missing, damaged or of another network."""
+
+
+class ArtifactError(GenCompError):
+    """An artifact folder that is incomplete, changed or that fails its self-test."""
+
+
+class StoreError(GenCompError):
+    """A store that can't be opened or read."""
+
+
+class EvaluationError(GenCompError):
+    """A measurement that can't be made, or whose inputs make no sense."""
+
+
+class TrainingError(GenCompError):
+    """A training configuration or run that can't go on."""
+
+
+class MissingDependencyError(GenCompError):
+    """An optional package that is needed here and not installed."""

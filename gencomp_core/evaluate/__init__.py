@@ -1,0 +1,1 @@
+"""Quality, fidelity and cost of a model: one file per metric, named after it."""

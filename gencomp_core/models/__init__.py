@@ -1,0 +1,1 @@
+"""Networks and their samplers. Nothing here knows of data, recipes or metrics."""

@@ -1,0 +1,1 @@
+"""Recipes: frozen, ordered lists of compression stages, as data. Nothing here imports torch."""

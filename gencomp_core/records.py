@@ -1,0 +1,238 @@
+"""What was found: frozen records that cross every layer. No torch, no store."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+METHOD_VERSION = "1"
+"""Raise when a change to sampling, metrics, packing or stages gives other numbers for the same request."""
+
+Status = Literal["measured", "simulated", "failed"]
+Better = Literal["lower", "higher"]
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, strict about names, JSON in and out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(Record):
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Quality(Record):
+    """The quality metric of one variant.
+
+    Attributes:
+        metric: registered name, such as `fid`.
+        name: full printed name with feature space and sample count.
+        value, low, high: with the 95 % bootstrap interval over samples.
+        n_samples: generated samples it was taken over.
+        better: which direction is better.
+        noise_floor: what real data gets at the same sample count.
+    """
+
+    metric: str
+    name: str
+    value: float
+    low: float
+    high: float
+    n_samples: int
+    better: Better
+    noise_floor: float | None = None
+
+
+class Latency(Record):
+    """Time to generate one batch, measured interleaved with the dense model.
+
+    Attributes:
+        runtime: what executed it.
+        batch: samples generated together.
+        threads: CPU threads of the process.
+        median_ms, low_ms, high_ms: wall time with quartiles.
+        n_runs: timed rounds.
+        dense_median_ms: dense model in the same runtime, same rounds.
+        dense_eager_median_ms: dense model in torch eager, same rounds.
+        ratio, ratio_low, ratio_high: compressed / dense CPU time of the same round: median, quartiles.
+        noise_low, noise_high: the same ratio of the dense model against itself.
+        verdict: `tie` when the ratio lies within the noise.
+        busy: another process took the core for a notable part of the time.
+        machine: processor that it was measured on.
+        measured_at: ISO date and time, UTC.
+    """
+
+    runtime: str
+    batch: int
+    threads: int
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    n_runs: int
+    dense_median_ms: float
+    dense_eager_median_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    noise_low: float
+    noise_high: float
+    verdict: Literal["faster", "slower", "tie"]
+    busy: bool
+    machine: str
+    measured_at: str
+
+
+class TensorCost(Record):
+    """How one tensor was written to the weights file.
+
+    Attributes:
+        name: of the tensor in the state dict.
+        coding: `dense`, `bitmask` or `index`.
+        bits: of one stored value.
+        n_values, n_zeros: values, and how many of them are exactly zero.
+        n_bytes: written for it, with positions, scales and zero points.
+        dense_bytes: of the same tensor in float32.
+    """
+
+    name: str
+    coding: str
+    bits: int
+    n_values: int
+    n_zeros: int
+    n_bytes: int
+    dense_bytes: int
+
+
+class EvaluationRequest(Record):
+    """Everything that a measurement's numbers depend on.
+
+    Attributes:
+        workload: name.
+        weights_hash: of the dense weights.
+        recipe: plain form of the recipe.
+        seed: of the noise and of random stages.
+        n_samples: samples for the quality metric.
+        settings: sampling settings, complete.
+        extractor: feature space of the metric.
+    """
+
+    workload: str
+    weights_hash: str
+    recipe: dict[str, Any]
+    seed: int
+    n_samples: int
+    settings: dict[str, int | float | str]
+    extractor: str = "fashion"
+
+    @property
+    def signature(self) -> str:
+        """16 hex digits; equal for equal requests under the same method version."""
+        text = json.dumps([METHOD_VERSION, self.model_dump()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def dense(self) -> "EvaluationRequest":
+        """The same request for the dense model."""
+        return self.model_copy(update={"recipe": {"stages": []}})
+
+
+class Measurement(Record):
+    """What was found of one variant.
+
+    Attributes:
+        workload, recipe, request: what was measured, and how.
+        signature: of the request.
+        title: the recipe in a few words.
+        status: `measured` (packed, reloaded, run), `simulated` (fake-quantized in memory) or `failed`.
+        reason: why it failed.
+        size_bytes, dense_size_bytes: of the weights file, and of the dense one.
+        n_params, n_nonzero: parameters, and those that are not zero.
+        sparsity: fraction of the compressible weights that is zero.
+        effective_bits: bits of the weights file per parameter.
+        macs: multiply-accumulates for one sample.
+        quality, dense_quality: metric of the variant, and of dense at the same seeds.
+        quality_change: variant minus dense, paired by seed.
+        fidelity: same-seed measures against dense, by name with unit.
+        latency: one entry per runtime and batch.
+        tensors: how each tensor was written.
+        machine, versions, measured_at, seconds: provenance.
+    """
+
+    workload: str
+    signature: str
+    title: str
+    recipe: dict[str, Any]
+    request: EvaluationRequest
+    status: Status
+    reason: str | None = None
+    size_bytes: int
+    dense_size_bytes: int
+    n_params: int
+    n_nonzero: int
+    sparsity: float
+    effective_bits: float
+    macs: int
+    quality: Quality | None = None
+    dense_quality: Quality | None = None
+    quality_change: Estimate | None = None
+    fidelity: dict[str, Estimate] = Field(default_factory=dict)
+    latency: tuple[Latency, ...] = ()
+    tensors: tuple[TensorCost, ...] = ()
+    machine: dict[str, str | int]
+    versions: dict[str, str]
+    measured_at: str
+    seconds: float
+
+    @property
+    def n_times_smaller(self) -> float:
+        """Dense bytes per byte of this variant."""
+        return self.dense_size_bytes / self.size_bytes
+
+    def summary(self) -> dict[str, Any]:
+        """Plain form without the per-tensor list, for command-line JSON."""
+        return self.model_dump(mode="json", exclude={"tensors"})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long computation has come.
+
+    Attributes:
+        what: what is being done, for people.
+        done, total: in units of that.
+    """
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """One point of a training curve.
+
+    Attributes:
+        step: optimizer steps done.
+        steps: optimizer steps planned.
+        seconds: training time so far, over all starts of the run.
+        learning_rate: at this step.
+        loss: mean training loss since the record before.
+        figures: held-out figures by name; empty between validations.
+    """
+
+    step: int
+    steps: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)

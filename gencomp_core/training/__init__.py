@@ -1,0 +1,1 @@
+"""Training of the bundled baselines: one loop, one task per network."""

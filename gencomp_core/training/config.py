@@ -1,0 +1,114 @@
+"""Training configurations: frozen data, read from YAML, one class per network."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from gencomp_core.errors import TrainingError
+from gencomp_core.runtime_env import ASSETS
+
+CONFIG_FOLDER = ASSETS / "training"
+
+
+class TrainingConfig(BaseModel):
+    """What every training run has.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: images a step, over all processes together.
+        learning_rate: peak rate of AdamW.
+        betas: AdamW's decay rates.
+        weight_decay: AdamW's decoupled decay.
+        warmup: fraction of the steps with a rising rate.
+        schedule: what follows the warm-up.
+        clip_norm: largest global gradient norm; 0 leaves gradients alone.
+        ema: decay of the exponential moving average of the weights; 0 keeps the last weights.
+        precision: arithmetic of the forward pass; bf16 is autocast.
+        seed: of the weights, the order of the data and all noise.
+        validate_every: steps between two validations on held-out images.
+        save_every: steps between two resumable states.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(gt=0)
+    batch_size: int = Field(default=128, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    schedule: Literal["constant", "cosine", "inverse-sqrt"] = "cosine"
+    clip_norm: float = Field(default=1.0, ge=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+    validate_every: int = Field(default=500, gt=0)
+    save_every: int = Field(default=500, gt=0)
+
+
+class ClassifierTraining(TrainingConfig):
+    """The yardstick: a classifier whose features FID is taken in."""
+
+    network: Literal["fashion-classifier"] = "fashion-classifier"
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+
+
+class DiffusionTraining(TrainingConfig):
+    """The flow-matching U-Net.
+
+    Attributes:
+        label_dropout: fraction of the batch trained without its class, for guidance.
+    """
+
+    network: Literal["fashion-diffusion"] = "fashion-diffusion"
+    channels: tuple[int, int] = (64, 128)
+    width: float = Field(default=1.0, gt=0)
+    depth: int = Field(default=1, gt=0)
+    attention: bool = True
+    residual: bool = True
+    label_dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class VAETraining(TrainingConfig):
+    """The variational autoencoder.
+
+    Attributes:
+        beta: weight of the KL term.
+        kl_warmup: fraction of the steps over which the KL weight rises from 0 to `beta`.
+        free_bits: nats per latent dimension that the KL term leaves alone.
+    """
+
+    network: Literal["fashion-vae"] = "fashion-vae"
+    channels: tuple[int, int] = (32, 64)
+    width: float = Field(default=1.0, gt=0)
+    depth: int = Field(default=1, gt=0)
+    latent_dim: int = Field(default=32, gt=0)
+    residual: bool = True
+    beta: float = Field(default=1.0, gt=0)
+    kl_warmup: float = Field(default=0.1, ge=0, lt=1)
+    free_bits: float = Field(default=0.0, ge=0)
+
+
+AnyTraining = Annotated[ClassifierTraining | DiffusionTraining | VAETraining, Field(discriminator="network")]
+_adapter: TypeAdapter[AnyTraining] = TypeAdapter(AnyTraining)
+TRAINABLE = ("fashion-classifier", "fashion-diffusion", "fashion-vae")
+
+
+def load_config(network: str, path: Path | None = None) -> AnyTraining:
+    """Read a training configuration; without `path`, the one that the shipped weights were made with.
+
+    Raises:
+        TrainingError: unreadable file, unknown field or a value out of range.
+    """
+    path = path or CONFIG_FOLDER / f"{network}.yaml"
+    try:
+        fields = yaml.safe_load(path.read_text())
+        return _adapter.validate_python({"network": network, **fields})
+    except (OSError, yaml.YAMLError, TypeError) as error:
+        raise TrainingError(f"{path} can't be read as a training configuration: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:]) or "configuration"
+        raise TrainingError(f"{path}: {place}: {first['msg']}, got {first['input']!r}.") from None

@@ -1,0 +1,190 @@
+"""What is trained: network, loss and validation of each bundled model.
+
+A task draws everything random of a step from one generator seeded by (seed, step). So a step does
+not depend on the steps before it, and a run that was killed goes on as if nothing had happened.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gencomp_core.data.fashion_mnist import LabelledImages, load_split
+from gencomp_core.models.classifier import FashionClassifier
+from gencomp_core.models.diffusion import FlowUNet, UNetConfig
+from gencomp_core.models.vae import FashionVAE, VAEConfig
+from gencomp_core.training import augmentation, losses
+from gencomp_core.training.config import AnyTraining, ClassifierTraining, DiffusionTraining, VAETraining
+
+N_HELD_OUT = 2_000
+
+
+class Task(Protocol):
+    """One network with its loss and its validation."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    def loss(self, network: nn.Module, step: int, generator: torch.Generator, share: slice) -> Tensor:
+        """Loss of the part `share` of the global batch of one step; a scalar."""
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Figures on held-out images, by name."""
+
+    def finish(self, network: nn.Module) -> None:
+        """Last touch on the averaged network before it is saved."""
+
+
+def make_task(config: AnyTraining) -> Task:
+    """Task of a configuration, its network initialised by the configuration's seed."""
+    torch.manual_seed(config.seed)
+    if isinstance(config, ClassifierTraining):
+        return ClassifierTask(config)
+    if isinstance(config, DiffusionTraining):
+        return DiffusionTask(config)
+    return VAETask(config)
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    return images.float().div(127.5).sub(1)
+
+
+class _FashionBatches:
+    """Random batches of training images, and the held-out images."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.train = load_split("train")
+        test = load_split("test")
+        self.held_out = LabelledImages(test.images[:N_HELD_OUT], test.labels[:N_HELD_OUT])
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        index = torch.randint(0, len(self.train), (self.batch_size,), generator=generator)
+        return self.train.images[index], self.train.labels[index]
+
+
+class ClassifierTask:
+    """Cross-entropy with label smoothing, flips and shifts."""
+
+    def __init__(self, config: ClassifierTraining) -> None:
+        self.config = config
+        self.network = FashionClassifier().to(memory_format=torch.channels_last)
+        self.batches = _FashionBatches(config.batch_size)
+        self.test = load_split("test")
+
+    def loss(self, network: nn.Module, step: int, generator: torch.Generator, share: slice) -> Tensor:
+        """Smoothed cross-entropy on augmented images."""
+        images, labels = self.batches.draw(generator)
+        images = augmentation.random_flips(images, generator)
+        images = augmentation.random_shifts(images, 1, generator)
+        return losses.smoothed_cross_entropy(network(images[share]), labels[share], self.config.label_smoothing)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Accuracy on all 10,000 test images."""
+        predicted = torch.cat([network(batch).argmax(1) for batch in torch.split(self.test.images, 1000)])
+        return {"accuracy": (predicted == self.test.labels).float().mean().item()}
+
+    @torch.no_grad()
+    def finish(self, network: nn.Module) -> None:
+        """Norm statistics of the averaged weights, measured anew (Izmailov 2018, arXiv:1803.05407)."""
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches below
+        network.train()
+        generator = torch.Generator().manual_seed(self.config.seed)
+        for _ in range(100):
+            network(self.batches.draw(generator)[0])
+        network.eval()
+
+
+class DiffusionTask:
+    """Velocity regression on the flow-matching path."""
+
+    def __init__(self, config: DiffusionTraining) -> None:
+        self.config = config
+        shape = UNetConfig(config.channels, config.width, config.depth, config.attention, config.residual)
+        self.network = FlowUNet(shape).to(memory_format=torch.channels_last)
+        self.batches = _FashionBatches(config.batch_size)
+        self.no_class = shape.n_classes
+
+    def loss(self, network: nn.Module, step: int, generator: torch.Generator, share: slice) -> Tensor:
+        """Mean squared velocity error with some labels dropped and images mirrored."""
+        images, labels = self.batches.draw(generator)
+        images = augmentation.random_flips(images, generator)
+        noise = torch.randn(images.shape, generator=generator)
+        t = losses.logit_normal_times(len(images), generator)
+        dropped = torch.rand(len(labels), generator=generator) < self.config.label_dropout
+        labels = torch.where(dropped, self.no_class, labels)
+        return self._velocity_error(network, images[share], labels[share], noise[share], t[share])
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Velocity error on held-out images at fixed noise and times."""
+        held_out = self.batches.held_out
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(held_out.images.shape, generator=generator)
+        t = torch.linspace(0.02, 0.98, len(held_out))
+        errors = [
+            self._velocity_error(network, held_out.images[part], held_out.labels[part], noise[part], t[part]).item()
+            for part in _chunks(len(held_out), 500)
+        ]
+        return {"held_out_loss": sum(errors) / len(errors)}
+
+    def finish(self, network: nn.Module) -> None:
+        """Nothing to do."""
+
+    @staticmethod
+    def _velocity_error(network: nn.Module, images: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        x, target = losses.flow_matching_pair(to_unit_range(images), noise, t)
+        return nn.functional.mse_loss(network(x, t, labels).float(), target)
+
+
+class VAETask:
+    """Evidence lower bound with the variance that fits best, KL warm-up and free bits."""
+
+    def __init__(self, config: VAETraining) -> None:
+        self.config = config
+        shape = VAEConfig(config.channels, config.width, config.depth, config.latent_dim, config.residual)
+        self.network = FashionVAE(shape).to(memory_format=torch.channels_last)
+        self.batches = _FashionBatches(config.batch_size)
+
+    def loss(self, network: nn.Module, step: int, generator: torch.Generator, share: slice) -> Tensor:
+        """Negative evidence lower bound in nats per pixel."""
+        images, labels = self.batches.draw(generator)
+        noise = torch.randn(len(images), self.config.latent_dim, generator=generator)
+        warmup_steps = self.config.kl_warmup * self.config.steps
+        weight = self.config.beta * min(1.0, (step + 1) / max(1.0, warmup_steps))
+        reconstruction, kl = self._terms(network, images[share], labels[share], noise[share])
+        return (reconstruction + weight * losses.free_bits(kl, self.config.free_bits)) / images[0].numel()
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Both terms of the bound on held-out images, in nats per image."""
+        held_out = self.batches.held_out
+        noise = torch.randn(len(held_out), self.config.latent_dim, generator=torch.Generator().manual_seed(0))
+        reconstruction, kl = self._terms(network, held_out.images, held_out.labels, noise)
+        return {"held_out_reconstruction": reconstruction.item(), "held_out_kl": kl.mean(0).sum().item()}
+
+    @torch.no_grad()
+    def finish(self, network: nn.Module) -> None:
+        """Fit each class's prior to the latents of the training images (`FashionVAE.set_prior`)."""
+        assert isinstance(network, FashionVAE)
+        train = self.batches.train
+        generator = torch.Generator().manual_seed(self.config.seed)
+        latents = []
+        for part in _chunks(len(train), 2000):
+            mean, log_variance = network.encode(to_unit_range(train.images[part]), train.labels[part])
+            latents.append(mean + torch.randn(mean.shape, generator=generator) * (log_variance / 2).exp())
+        network.set_prior(torch.cat(latents), train.labels)
+
+    @staticmethod
+    def _terms(network: nn.Module, images: Tensor, labels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        reconstruction, mean, log_variance = network(to_unit_range(images), labels, noise)
+        brightness = images.float() / 255
+        nll = losses.gaussian_nll_optimal_variance(reconstruction.float().sigmoid(), brightness)
+        return nll, losses.gaussian_kl(mean.float(), log_variance.float())
+
+
+def _chunks(n: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, n, size)]

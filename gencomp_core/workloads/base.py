@@ -1,0 +1,168 @@
+"""The protocol that every workload follows, and the sampling options it declares."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from gencomp_core.errors import EvaluationError
+from gencomp_core.registry import suggestion
+
+OptionValue = int | float | str
+Settings = Mapping[str, OptionValue]
+
+NOISE_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class SamplingOption:
+    """One thing a user may choose about sampling.
+
+    Attributes:
+        name: key in the settings.
+        default: value that published figures use.
+        help: one line.
+        low, high: inclusive range of a number.
+        choices: allowed words.
+    """
+
+    name: str
+    default: OptionValue
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: OptionValue) -> OptionValue:
+        """The value in the option's own type.
+
+        Raises:
+            EvaluationError: out of range, or not one of the choices.
+        """
+        if self.choices:
+            if value not in self.choices:
+                raise EvaluationError(
+                    f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}."
+                    f"{suggestion(str(value), list(self.choices))}"
+                )
+            return value
+        kind = type(self.default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or kind(value) != value:
+            raise EvaluationError(
+                f"{self.name} must be a {'whole ' if kind is int else ''}number, got {value!r}. Correct the value."
+            )
+        if not (self.low is None or self.low <= value) or not (self.high is None or value <= self.high):
+            raise EvaluationError(f"{self.name} must be in [{self.low:g}, {self.high:g}], got {value}. Choose inside.")
+        return kind(value)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a slider shows at once, before the full picture fills in.
+
+    Attributes:
+        n_samples: samples in the first picture.
+        settings: cheaper sampling settings for it.
+        n_samples_full: samples in the picture that follows, at the default settings.
+    """
+
+    n_samples: int
+    n_samples_full: int = 64
+    settings: Settings = field(default_factory=dict)
+
+
+@runtime_checkable
+class Workload(Protocol):
+    """A generative model together with how it is sampled and judged.
+
+    Samples are numbered: sample i at a seed comes from the same noise (and class or prompt)
+    whatever model, batch size or number of samples is asked for.
+    """
+
+    name: str
+    title: str
+    summary: str
+    modality: Literal["image", "text"]
+    metric: str
+    options: tuple[SamplingOption, ...]
+    preview: Preview
+    class_names: Sequence[str]
+
+    @property
+    def model(self) -> nn.Module:
+        """Dense model in eval mode; shared, never changed by anyone."""
+
+    @property
+    def weights_hash(self) -> str:
+        """16 hex digits of the dense weights."""
+
+    def empty_network(self) -> nn.Module:
+        """Network of the dense shape with untrained weights, for loading an artifact into."""
+
+    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
+        """Samples number `start` to `stop - 1` at a seed: (n, c, h, w) uint8 for images."""
+
+
+def check_workload(candidate: object) -> list[str]:
+    """What an object lacks to be a workload; empty when it is one."""
+    members = [
+        *Workload.__annotations__,
+        *(name for name in ("model", "weights_hash", "empty_network", "generate")),
+    ]
+    return [f"it has no {name!r}" for name in members if not hasattr(candidate, name)]
+
+
+def complete_settings(workload: Workload, chosen: Settings | None = None) -> dict[str, OptionValue]:
+    """All sampling settings: the workload's defaults, overridden by what was chosen.
+
+    Raises:
+        EvaluationError: an option that this workload does not have, or a value out of its range.
+    """
+    options = {option.name: option for option in workload.options}
+    for name in chosen or {}:
+        if name not in options:
+            available = ", ".join(options) or "none"
+            raise EvaluationError(
+                f"{workload.name} has no sampling option {name!r}.{suggestion(name, list(options))} "
+                f"Available: {available}."
+            )
+    return {name: option.check((chosen or {}).get(name, option.default)) for name, option in options.items()}
+
+
+def numbered_noise(shape: tuple[int, ...], start: int, stop: int, *, seed: int) -> Tensor:
+    """Standard normal noise of samples `start` to `stop - 1`: (n, *shape) float32.
+
+    Drawn in fixed blocks of 64, each with a generator of its own, so that sample i is the same
+    whatever range it is asked for in.
+    """
+    blocks = []
+    for block in range(start // NOISE_BLOCK, -(-stop // NOISE_BLOCK)):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + block)
+        blocks.append(torch.randn(NOISE_BLOCK, *shape, generator=generator))
+    first = start - start // NOISE_BLOCK * NOISE_BLOCK
+    return torch.cat(blocks)[first : first + stop - start]
+
+
+def cycling_labels(start: int, stop: int, n_classes: int) -> Tensor:
+    """Classes 0, 1, ..., n_classes - 1, 0, ... of the numbered samples: (n,) int64."""
+    return torch.arange(start, stop) % n_classes
+
+
+def to_pixels(brightness: Tensor) -> Tensor:
+    """float32 in [0, 1] -> uint8, clamped and rounded."""
+    return brightness.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def describe(workload: Workload) -> dict[str, Any]:
+    """Plain facts of a loaded workload, for listings."""
+    return {
+        "name": workload.name,
+        "title": workload.title,
+        "summary": workload.summary,
+        "modality": workload.modality,
+        "metric": workload.metric,
+        "n_params": sum(p.numel() for p in workload.model.parameters()),
+        "options": {option.name: option.default for option in workload.options},
+    }

@@ -1,0 +1,107 @@
+"""The bundled workloads: generators that were trained on Fashion-MNIST and ship with the product."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from gencomp_core.data.fashion_mnist import CLASS_NAMES
+from gencomp_core.models.diffusion import FlowUNet, Solver, UNetConfig, guided_velocity, trajectory
+from gencomp_core.models.vae import FashionVAE, VAEConfig
+from gencomp_core.workloads.base import (
+    Preview,
+    SamplingOption,
+    Settings,
+    cycling_labels,
+    numbered_noise,
+    to_pixels,
+)
+from gencomp_core.workloads.checkpoints import checkpoint_path, file_hash, fill, read_checkpoint
+
+
+class _FashionWorkload:
+    """What the image workloads share: classes, metric, and weights read from a checkpoint."""
+
+    modality: Literal["image"] = "image"
+    metric = "fid"
+    class_names = CLASS_NAMES
+    name: str
+
+    def __init__(self, checkpoint: Path | None = None) -> None:
+        self.checkpoint = checkpoint or checkpoint_path(self.name)
+
+    @cached_property
+    def _content(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return read_checkpoint(self.checkpoint)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """Dense model in eval mode; shared, never changed by anyone."""
+        return fill(self.empty_network(), self._content[0], self.checkpoint)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """16 hex digits of the dense weights."""
+        return file_hash(self.checkpoint)
+
+    def empty_network(self) -> nn.Module:
+        """Network of the dense shape with untrained weights."""
+        raise NotImplementedError
+
+
+class FashionDiffusion(_FashionWorkload):
+    """Flow-matching U-Net, sampled with Euler or Heun."""
+
+    name = "fashion-diffusion"
+    title = "Fashion diffusion"
+    summary = "class-conditional flow-matching U-Net with attention, 28 × 28 clothing"
+    options = (
+        SamplingOption("steps", 16, "sampler steps; more is slower and better", low=1, high=100),
+        SamplingOption("solver", "euler", "integrator; heun calls the network twice a step", choices=("euler", "heun")),
+        SamplingOption("guidance", 1.0, "classifier-free guidance scale; 1 is off", low=0, high=10),
+    )
+    preview = Preview(n_samples=16, settings={"steps": 4})
+
+    def empty_network(self) -> nn.Module:
+        """Network of the dense shape with untrained weights."""
+        shape = dict(self._content[1])
+        return FlowUNet(UNetConfig(**{**shape, "channels": tuple(shape["channels"])})).eval()
+
+    @torch.inference_mode()
+    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
+        """Samples number `start` to `stop - 1`: (n, 1, 28, 28) uint8."""
+        *_, last = self.denoise(model, start, stop, seed=seed, settings=settings)
+        return to_pixels((last + 1) / 2)
+
+    def denoise(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> "list[Tensor]":
+        """States from noise to image of the numbered samples: steps + 1 tensors (n, 1, 28, 28) float32."""
+        noise = numbered_noise((1, 28, 28), start, stop, seed=seed)
+        labels = cycling_labels(start, stop, len(CLASS_NAMES))
+        velocity = guided_velocity(model, guidance=float(settings["guidance"]), n_classes=len(CLASS_NAMES))
+        solver = cast(Solver, settings["solver"])
+        return list(trajectory(velocity, noise, labels, steps=int(settings["steps"]), solver=solver))
+
+
+class FashionVAEWorkload(_FashionWorkload):
+    """Variational autoencoder, sampled from its fitted class priors."""
+
+    name = "fashion-vae"
+    title = "Fashion VAE"
+    summary = "class-conditional convolutional variational autoencoder, one step a sample"
+    options = (SamplingOption("temperature", 1.0, "scale of the latent noise; lower is safer", low=0, high=2),)
+    preview = Preview(n_samples=64)
+
+    def empty_network(self) -> nn.Module:
+        """Network of the dense shape with untrained weights."""
+        shape = dict(self._content[1])
+        return FashionVAE(VAEConfig(**{**shape, "channels": tuple(shape["channels"])})).eval()
+
+    @torch.inference_mode()
+    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
+        """Samples number `start` to `stop - 1`: (n, 1, 28, 28) uint8."""
+        network = cast(FashionVAE, model)
+        noise = numbered_noise((network.config.latent_dim,), start, stop, seed=seed)
+        labels = cycling_labels(start, stop, len(CLASS_NAMES))
+        return to_pixels(network.generate(noise * float(settings["temperature"]), labels))

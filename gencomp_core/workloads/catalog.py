@@ -1,0 +1,111 @@
+"""Which workloads there are, known without loading one."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gencomp_core.errors import GenCompError, UnknownNameError
+from gencomp_core.registry import Registry
+
+if TYPE_CHECKING:
+    from gencomp_core.workloads.base import Workload
+
+PLUGIN_PREFIX = "plugin:"
+
+
+@dataclass(frozen=True)
+class WorkloadCard:
+    """What is known of a workload before it is loaded.
+
+    Attributes:
+        name: what users type.
+        title: heading on a page.
+        modality: kind of samples.
+        metric: registered name of the quality metric.
+        summary: one line.
+        factory: `module:function` that makes it.
+    """
+
+    name: str
+    title: str
+    modality: Literal["image", "text"]
+    metric: str
+    summary: str
+    factory: str
+
+
+CATALOG: Registry[WorkloadCard] = Registry("workload")
+for _card in (
+    WorkloadCard(
+        name="fashion-diffusion",
+        title="Fashion diffusion",
+        modality="image",
+        metric="fid",
+        summary="class-conditional flow-matching U-Net with attention, 28 × 28 clothing",
+        factory="gencomp_core.workloads.bundled:FashionDiffusion",
+    ),
+    WorkloadCard(
+        name="fashion-vae",
+        title="Fashion VAE",
+        modality="image",
+        metric="fid",
+        summary="class-conditional convolutional variational autoencoder, one step a sample",
+        factory="gencomp_core.workloads.bundled:FashionVAEWorkload",
+    ),
+):
+    CATALOG.add(_card.name)(_card)
+
+
+def card_of(name: str) -> WorkloadCard:
+    """Card of a bundled workload, or of a plugin (which is loaded for it)."""
+    if name.startswith(PLUGIN_PREFIX):
+        workload = load_workload(name)
+        return WorkloadCard(name, workload.title, workload.modality, workload.metric, workload.summary, name)
+    return CATALOG[name]
+
+
+@cache
+def load_workload(name: str) -> "Workload":
+    """Load a workload by name; its dense weights are read when they are first used.
+
+    Args:
+        name: a bundled name, or `plugin:MODULE:FACTORY` for a function without arguments in an
+            importable module (the current folder included) that returns a `Workload`.
+
+    Raises:
+        UnknownNameError: no such workload, module or factory.
+    """
+    if name.startswith(PLUGIN_PREFIX):
+        return _load_plugin(name)
+    module, _, factory = CATALOG[name].factory.partition(":")
+    made: Workload = getattr(import_module(module), factory)()
+    return made
+
+
+def _load_plugin(name: str) -> "Workload":
+    from gencomp_core.workloads.base import check_workload
+
+    module_name, _, factory_name = name.removeprefix(PLUGIN_PREFIX).partition(":")
+    if not module_name or not factory_name:
+        raise UnknownNameError(f"A plugin is named plugin:MODULE:FACTORY, got {name!r}. Write both parts.")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UnknownNameError(
+            f"Plugin module {module_name!r} can't be imported ({error}). Run from its folder or install it."
+        ) from None
+    factory: Callable[[], object] | None = getattr(module, factory_name, None)
+    if not callable(factory):
+        raise UnknownNameError(f"Module {module_name!r} has no factory {factory_name!r}. Check the name.")
+    workload = factory()
+    problems = check_workload(workload)
+    if problems:
+        raise GenCompError(f"{name} is no Workload: {problems[0]}. See gencomp_core/workloads/base.py.")
+    return workload  # type: ignore[return-value]
