@@ -62,7 +62,7 @@ class Latency(Record):
         dense_median_ms: dense model in the same runtime, same rounds.
         dense_eager_median_ms: dense model in torch eager, same rounds.
         ratio, ratio_low, ratio_high: compressed / dense CPU time of the same round: median, quartiles.
-        noise_low, noise_high: the same ratio of the dense model against itself.
+        noise_low, noise_high: ratios that mean nothing here: 5 to 95 % of dense against itself, at least ±5 %.
         verdict: `tie` when the ratio lies within the noise.
         busy: another process took the core for a notable part of the time.
         machine: processor that it was measured on.

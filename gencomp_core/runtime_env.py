@@ -27,9 +27,12 @@ def home() -> Path:
 def default_store_url() -> str:
     """SQLAlchemy URL of the store: `GENCOMP_STORE` (a URL or a file path), or SQLite at home."""
     configured = os.environ.get("GENCOMP_STORE")
-    if not configured:
-        return f"sqlite:///{home() / 'store.db'}"
-    return configured if "://" in configured else f"sqlite:///{Path(configured).expanduser()}"
+    return store_url(configured) if configured else f"sqlite:///{home() / 'store.db'}"
+
+
+def store_url(name: str) -> str:
+    """SQLAlchemy URL of what a user calls a store: a URL, or the path of an SQLite file."""
+    return name if "://" in name else f"sqlite:///{Path(name).expanduser()}"
 
 
 def device() -> "torch.device":

@@ -8,7 +8,7 @@ Needs the whole data set (see `gencomp_core/data/fashion_mnist.py`) and the trai
 import gzip
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gencomp_core.data.fashion_mnist import SUBSET_FOLDER, balanced_indices, load_split
 from gencomp_core.evaluate.features import REFERENCE_PATH, feature_spaces
@@ -40,7 +40,7 @@ def main() -> None:
         "train_features": features[chosen].half(),
         "test_features": extract(test.images).half(),
     }
-    save_file(tensors, REFERENCE_PATH)
+    REFERENCE_PATH.write_bytes(save(tensors))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Generator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from gencomp_core.analysis.samples import Drawer, Samples
 from gencomp_core.artifact.packing import PackedWeights, pack, unpack_into
 from gencomp_core.compress.layers import weight_layers, weight_of
+from gencomp_core.errors import EvaluationError
 from gencomp_core.evaluate import fid as fid_metric
 from gencomp_core.evaluate.cost import count_macs, count_params
 from gencomp_core.evaluate.features import FeatureSpace, classify, feature_spaces
@@ -31,8 +33,10 @@ from gencomp_core.records import (
 )
 from gencomp_core.runtime_env import machine, versions
 from gencomp_core.runtimes.registry import runtimes
-from gencomp_core.variant import Variant, compress
+from gencomp_core.variant import compress
 from gencomp_core.workloads.base import Settings, Workload, complete_settings
+
+MIN_SAMPLES, MAX_SAMPLES = 50, 50_000
 
 
 def make_request(
@@ -47,8 +51,14 @@ def make_request(
     """Request with the workload's default sampling settings filled in.
 
     Raises:
-        EvaluationError: a sampling option that the workload does not have, or out of its range.
+        EvaluationError: too few samples, or a sampling option that the workload does not have or that is
+            out of its range.
     """
+    if not MIN_SAMPLES <= n_samples <= MAX_SAMPLES:
+        raise EvaluationError(
+            f"--samples must be in [{MIN_SAMPLES}, {MAX_SAMPLES}], got {n_samples}. FID over fewer means nothing; "
+            "figures for a report take 5000."
+        )
     return EvaluationRequest(
         workload=workload.name,
         weights_hash=workload.weights_hash,
@@ -60,37 +70,58 @@ def make_request(
     )
 
 
-def measure_request(workload: Workload, request: EvaluationRequest) -> Generator[Progress, None, Measurement]:
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    """A variant as a user would receive it: packed, and unpacked into an empty network.
+
+    Attributes:
+        workload, recipe: what it is.
+        packed: the weights file.
+        model: filled from that file; what is sampled and timed.
+    """
+
+    workload: Workload
+    recipe: Recipe
+    packed: PackedWeights
+    model: nn.Module
+
+    @classmethod
+    def of(cls, workload: Workload, recipe: Recipe, *, seed: int = 0, content: bytes | None = None) -> "Shipped":
+        """Apply a recipe and pack the result, or take the weights file of an artifact as it is."""
+        model = workload.empty_network()
+        if content is not None:
+            packed = pack(model, unpack_into(content, model))
+            return cls(workload, recipe, replace(packed, content=content), model.eval())
+        variant = compress(workload, recipe, seed=seed)
+        packed = pack(variant.model, variant.quantized)
+        unpack_into(packed.content, model)
+        return cls(workload, recipe, packed, model.eval())
+
+
+def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[Progress, None, Measurement]:
     """Measure size, quality and fidelity; yields progress, returns the measurement (without latency).
 
-    The variant is packed, unpacked into an empty network, and that network is what is sampled: the
-    quality is the quality of the bytes.
+    What is sampled was unpacked from the weights file: the quality is the quality of the bytes.
     """
     started = time.perf_counter()
-    recipe = Recipe.from_dict(request.recipe)
-    yield Progress("compressing", 0, request.n_samples)
-    variant = compress(workload, recipe, seed=request.seed)
-    packed = pack(variant.model, variant.quantized)
-    shipped = workload.empty_network()
-    unpack_into(packed.content, shipped)
+    workload = shipped.workload
     space = feature_spaces[request.extractor]
     drawer = Drawer(workload, seed=request.seed, settings=request.settings, space=space)
     dense = yield from drawer.dense(request.n_samples)
-    if recipe.is_dense:
-        samples = dense
-    else:
-        samples = yield from drawer.draw(shipped.eval(), request.n_samples, what="sampling compressed")
+    samples = dense
+    if not shipped.recipe.is_dense:
+        samples = yield from drawer.draw(shipped.model, request.n_samples, what="sampling compressed")
     yield Progress("comparing", request.n_samples, request.n_samples)
     quality, dense_quality, change = _quality(samples, dense, space)
     pairs = fidelity(samples.images, dense.images, samples.features, dense.features)
     distance = kid(samples.features, space.reference().train_features)
     return Measurement(
-        **cost_fields(variant, packed),
-        title=recipe.title(),
+        **cost_fields(workload, shipped.recipe, shipped.model, shipped.packed),
+        title=shipped.recipe.title(),
         signature=request.signature,
         request=request,
         status="measured",
-        macs=count_macs(workload, shipped, dict(request.settings))[""],
+        macs=count_macs(workload, shipped.model, dict(request.settings))[""],
         quality=quality,
         dense_quality=dense_quality,
         quality_change=change,
@@ -106,17 +137,17 @@ def measure_request(workload: Workload, request: EvaluationRequest) -> Generator
     )
 
 
-def cost_fields(variant: Variant, packed: PackedWeights) -> dict[str, object]:
-    """What is known of a variant without sampling: recipe, bytes, parameters, zeros."""
-    n_params, n_nonzero = count_params(variant.model)
-    weights = [weight_of(layer) for layer in weight_layers(variant.model).values()]
+def cost_fields(workload: Workload, recipe: Recipe, model: nn.Module, packed: PackedWeights) -> dict[str, Any]:
+    """What is known without sampling: recipe, bytes, parameters, zeros."""
+    n_params, n_nonzero = count_params(model)
+    weights = [weight_of(layer) for layer in weight_layers(model).values()]
     n_weights = sum(weight.numel() for weight in weights)
     n_zeros = n_weights - sum(int(torch.count_nonzero(weight)) for weight in weights)
     return {
-        "workload": variant.workload.name,
-        "recipe": variant.recipe.to_dict(),
+        "workload": workload.name,
+        "recipe": recipe.to_dict(),
         "size_bytes": packed.size_bytes,
-        "dense_size_bytes": pack(variant.workload.model, {}).size_bytes,
+        "dense_size_bytes": pack(workload.model, {}).size_bytes,
         "n_params": n_params,
         "n_nonzero": n_nonzero,
         "sparsity": n_zeros / max(1, n_weights),
@@ -135,8 +166,7 @@ def measure_latency(
     threads = torch.get_num_threads()
     timing = interleave(runs, threads=threads, rounds=rounds)
     low, ratio, high = timing.ratio("compressed", "dense")
-    noise_low, _, noise_high = timing.ratio("again", "dense")
-    # The verdict compares medians with the spread of the machine: quartiles of dense against itself.
+    noise_low, noise_high = timing.noise_band("again", "dense")
     tie = low <= 1 <= high or noise_low <= ratio <= noise_high
     quartiles = [float(value) for value in np.percentile(timing.wall_ms["compressed"], [25, 50, 75])]
     dense_median = float(np.median(timing.wall_ms["dense"]))

@@ -15,8 +15,6 @@ from gencomp_core.records import METHOD_VERSION, Progress
 from gencomp_core.runtime_env import home
 from gencomp_core.workloads.base import Settings, Workload
 
-BATCH = 125
-
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -41,19 +39,21 @@ class Drawer:
 
     Attributes:
         space: where the features of the samples are taken.
+        batch: samples generated together.
     """
 
     workload: Workload
     seed: int
     settings: Settings
     space: FeatureSpace
+    batch: int = 125
 
     def draw(self, model: nn.Module, n: int, *, what: str, start: int = 0) -> Generator[Progress, None, Samples]:
         """Generate samples `start` to n - 1 in batches; yields progress, returns the samples."""
         images = []
-        for first in range(start, n, BATCH):
+        for first in range(start, n, self.batch):
             yield Progress(what, first, n)
-            stop = min(first + BATCH, n)
+            stop = min(first + self.batch, n)
             images.append(self.workload.generate(model, first, stop, seed=self.seed, settings=self.settings))
         joined = torch.cat(images)
         return Samples(joined, self.space.extract(joined))

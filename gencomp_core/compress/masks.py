@@ -33,5 +33,5 @@ def keep_largest(importance: Tensor, sparsity: float) -> Tensor:
 def keep_largest_overall(importance: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
     """Like `keep_largest`, with one ranking over all layers: masks by layer name."""
     joined = keep_largest(torch.cat([scores.flatten() for scores in importance.values()]), sparsity)
-    parts = joined.split([scores.numel() for scores in importance.values()])
+    parts = torch.split(joined, [scores.numel() for scores in importance.values()])
     return {name: part.view(importance[name].shape) for name, part in zip(importance, parts, strict=True)}

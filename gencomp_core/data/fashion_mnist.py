@@ -126,7 +126,7 @@ def balanced_indices(labels: Tensor, per_class: int) -> Tensor:
     Returns:
         (n_classes * per_class,) int64 positions; labels there run 0, 1, ..., 9, 0, 1, ...
     """
-    columns = [torch.nonzero(labels == label)[:per_class, 0] for label in labels.unique()]
+    columns = [torch.nonzero(labels == label)[:per_class, 0] for label in torch.unique(labels)]
     return torch.stack(columns, dim=1).flatten()
 
 

@@ -42,7 +42,7 @@ def count_macs(workload: Workload, model: nn.Module, settings: dict[str, int | f
 
     Counted by torch's FLOP counter (two FLOPs a MAC) over convolutions and matrix products.
     """
-    counter = FlopCounterMode(display=False, depth=None)
+    counter = FlopCounterMode(display=False)
     with counter:
         workload.generate(model, 0, 1, seed=0, settings=settings)
     prefix = type(model).__name__

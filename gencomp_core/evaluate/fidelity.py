@@ -1,5 +1,7 @@
 """Same-seed fidelity: how far compressed samples drift from the dense ones, pair by pair."""
 
+import math
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -10,8 +12,9 @@ from gencomp_core.evaluate.intervals import Interval, mean_interval
 def psnr(images: Tensor, dense: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each pair in dB, at most 100: (n, ...) uint8 twice -> (n,)."""
     error = (images.float() - dense.float()).square().flatten(1).mean(1)
-    ratio: Tensor = 255**2 / error.clamp_min(255**2 * 1e-10)
-    return 10 * ratio.log10()
+    smallest = 255**2 * 1e-10  # equal images get 100 dB
+    decibels: Tensor = 20 * math.log10(255) - 10 * torch.log10(error.clamp_min(smallest))
+    return decibels
 
 
 def ssim(images: Tensor, dense: Tensor) -> Tensor:

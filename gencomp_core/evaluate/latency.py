@@ -16,6 +16,7 @@ WARM_UP = 3
 ROUNDS = 15
 SHORTEST_MS = 5.0
 BUSY_RATIO = 1.15
+SMALLEST_CLAIM = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Timing:
         """Quartiles (25, 50, 75 %) of the paired CPU-time ratio: (3,)."""
         quartiles: np.ndarray = np.percentile(self.cpu_ms[of] / self.cpu_ms[to], [25, 50, 75])
         return quartiles
+
+    def noise_band(self, of: str, to: str) -> tuple[float, float]:
+        """Ratios that mean nothing here: the 5 to 95 % range of a run against itself, at least ±5 %."""
+        low, high = np.percentile(self.cpu_ms[of] / self.cpu_ms[to], [5, 95])
+        return min(float(low), 1 - SMALLEST_CLAIM), max(float(high), 1 + SMALLEST_CLAIM)
 
 
 def interleave(runs: dict[str, Run], *, threads: int, rounds: int = ROUNDS) -> Timing:

@@ -21,9 +21,9 @@ class IntegerFormat:
     @property
     def lowest(self) -> int:
         """Smallest integer: -(2^(bits-1) - 1), or 0 when affine."""
-        return -(2 ** (self.bits - 1) - 1) if self.symmetric else 0
+        return 1 - (1 << (self.bits - 1)) if self.symmetric else 0
 
     @property
     def highest(self) -> int:
         """Largest integer: 2^(bits-1) - 1, or 2^bits - 1 when affine."""
-        return 2 ** (self.bits - 1) - 1 if self.symmetric else 2**self.bits - 1
+        return (1 << (self.bits - 1)) - 1 if self.symmetric else (1 << self.bits) - 1

@@ -27,6 +27,9 @@ class Recipe(BaseModel):
 
     stages: tuple[AnyStage, ...] = Field(default=(), strict=False)
 
+    def __hash__(self) -> int:
+        return hash(self.signature)
+
     @property
     def signature(self) -> str:
         """16 hex digits; equal for equal recipes, whatever file format or order of keys they came in."""

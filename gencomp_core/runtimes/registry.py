@@ -13,9 +13,9 @@ from gencomp_core.workloads.base import Settings, Workload
 class Runtime(Protocol):
     """Prepares one whole generation of `batch` samples, ready to be called and timed."""
 
-    def __call__(
-        self, workload: Workload, model: nn.Module, *, batch: int, settings: Settings
-    ) -> Callable[[], object]: ...
+    def __call__(self, workload: Workload, model: nn.Module, *, batch: int, settings: Settings) -> Callable[[], object]:
+        """Work to be timed."""
+        ...
 
 
 runtimes: Registry[Runtime] = Registry("runtime")

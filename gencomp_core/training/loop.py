@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -189,5 +189,5 @@ def _save_weights(task: Task, network: nn.Module, out: Path) -> None:
     shape = getattr(network, "config", None)
     metadata = {"network_config": json.dumps(shape.to_dict())} if shape is not None else {}
     partial = out / f"{WEIGHTS_FILE}.partial"
-    save_file(tensors, partial, metadata=metadata)
+    partial.write_bytes(save(tensors, metadata=metadata))
     partial.replace(out / WEIGHTS_FILE)

@@ -9,7 +9,9 @@ from gencomp_core.registry import Registry
 class Schedule(Protocol):
     """Factor on the peak learning rate at `step` of `steps`, `warmup` steps included."""
 
-    def __call__(self, step: int, *, steps: int, warmup: int) -> float: ...
+    def __call__(self, step: int, *, steps: int, warmup: int) -> float:
+        """Factor in [0, 1]."""
+        ...
 
 
 schedules: Registry[Schedule] = Registry("schedule")

@@ -1,0 +1,86 @@
+"""Cost against quality: frontier, intervals, the dense star, dominated points faint."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from gencomp_core.charts.theme import FAMILY_COLOURS, FAMILY_MARKS
+
+SELECTED_COLOUR = "#e69f00"
+
+
+def pareto_chart(
+    table: pd.DataFrame, *, x: str, x_title: str, title: str = "", y_title: str = "FID", selected: str | None = None
+) -> go.Figure:
+    """Scatter of configurations with error bars; `customdata` holds the signature of each point.
+
+    Args:
+        table: columns `x`, `quality`, `quality_low`, `quality_high`, `family`, `title`, `signature`,
+            `on_frontier`, `on_line`, `is_knee`, `is_dense`.
+        selected: signature of the point to ring.
+    """
+    figure = go.Figure()
+    line = table[table["on_line"]].sort_values(x)
+    figure.add_scatter(
+        x=line[x],
+        y=line["quality"],
+        mode="lines",
+        line={"color": "#9ca3af", "width": 1.5, "shape": "hv"},
+        name="frontier",
+        hoverinfo="skip",
+    )
+    for name, rows in table.groupby("family", sort=False):
+        for kept, part in rows.groupby("on_frontier"):
+            figure.add_scatter(
+                x=part[x],
+                y=part["quality"],
+                mode="markers",
+                name=str(name),
+                legendgroup=str(name),
+                showlegend=bool(kept) or not rows["on_frontier"].any(),
+                customdata=part["signature"],
+                text=part["title"],
+                hovertemplate=f"%{{text}}<br>{x_title}: %{{x:,.4g}}<br>{y_title}: %{{y:.2f}}<extra></extra>",
+                marker={
+                    "color": FAMILY_COLOURS.get(str(name), "#56b4e9"),
+                    "symbol": FAMILY_MARKS.get(str(name), "circle"),
+                    "size": 18 if name == "dense" else 9,
+                    "opacity": 1 if kept else 0.28,
+                    "line": {"width": 0},
+                },
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": part["quality_high"] - part["quality"],
+                    "arrayminus": part["quality"] - part["quality_low"],
+                    "thickness": 1,
+                    "width": 0,
+                    "color": "rgba(107,114,128,0.5)",
+                },
+            )
+    _ring(figure, table[table["is_knee"]], x, "knee", "#6b7280", "circle-open")
+    if selected is not None:
+        _ring(figure, table[table["signature"] == selected], x, "picked", SELECTED_COLOUR, "circle-open")
+    figure.update_layout(
+        title=title or None,
+        xaxis={"title": f"{x_title} (log; lower is better)", "type": "log"},
+        yaxis={"title": f"{y_title} (log; lower is better)", "type": "log"},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        margin={"l": 10, "r": 10, "t": 40 if not title else 70, "b": 10},
+        height=460,
+        clickmode="event+select",
+        dragmode="pan",
+    )
+    return figure
+
+
+def _ring(figure: go.Figure, rows: pd.DataFrame, x: str, name: str, colour: str, symbol: str) -> None:
+    if rows.empty:
+        return
+    figure.add_scatter(
+        x=rows[x],
+        y=rows["quality"],
+        mode="markers",
+        name=name,
+        hoverinfo="skip",
+        marker={"color": colour, "symbol": symbol, "size": 20, "line": {"width": 2.5}},
+    )

@@ -1,0 +1,394 @@
+"""The command line: arguments in, services called, text or one JSON document out.
+
+Commands import what they compute with when they run, so that `gencomp --help` is quick.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gencomp_core.errors import EvaluationError, GenCompError
+
+if TYPE_CHECKING:
+    from gencomp_core.records import Measurement, Progress
+    from gencomp_core.store import Store
+
+app = typer.Typer(
+    help="How small and how fast can this generative model become before its output gets worse?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+StoreUrl = Annotated[str | None, typer.Option("--store", help="URL or file of the store (default: GENCOMP_STORE).")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of noise and random stages.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file, YAML or JSON.")]
+Sampling = Annotated[
+    list[str] | None, typer.Option("--set", help="Sampling option as NAME=VALUE, such as steps=8; repeat for more.")
+]
+
+
+def main() -> None:
+    """Run the command line; user errors are one line and exit code 1."""
+    try:
+        app(prog_name="gencomp")
+    except GenCompError as error:
+        err.print(f"gencomp: {error}", markup=False)
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+@app.command()
+def workloads(as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, threads: Threads = None) -> None:
+    """List the workloads with metric, parameters, bytes and dense quality."""
+    from gencomp_core.services import library
+
+    _use(threads)
+    listing = library.workload_table(_open(store))
+    if as_json:
+        return _print_json(listing)
+    table = Table("workload", "metric", "parameters", "bytes", "dense quality", "what it is", box=None)
+    for row in listing:
+        quality = row["quality"]
+        shown = f"{quality['value']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}]" if quality else "not measured"
+        table.add_row(
+            row["workload"], row["metric"], _count(row["n_params"]), _count(row["size_bytes"]), shown, row["summary"]
+        )
+    out.print(table)
+    return None
+
+
+@app.command()
+def techniques(as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, threads: Threads = None) -> None:
+    """List every recipe stage with its fields and source."""
+    from gencomp_core.services.techniques import technique_table
+
+    listing = technique_table()
+    if as_json:
+        return _print_json(listing)
+    for row in listing:
+        out.print(f"[bold]{row['kind']}[/bold]  {row['help']}")
+        for name, field in row["schema"]["properties"].items():
+            if name not in ("kind", "layers"):
+                out.print(f"    {name}: {field.get('description', '')}", markup=False)
+        out.print(f"    source: {row['source']}", markup=False)
+    return None
+
+
+@app.command()
+def inspect(
+    workload: str, as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, threads: Threads = None
+) -> None:
+    """List a workload's layers: kind, shape, parameters, MACs, what can be done to each."""
+    from dataclasses import asdict
+
+    from gencomp_core.services.inspection import layer_facts
+
+    _use(threads)
+    facts = [asdict(layer) for layer in layer_facts(workload)]
+    if as_json:
+        return _print_json({"workload": workload, "layers": facts})
+    table = Table("layer", "kind", "shape", "parameters", "MACs per sample", box=None)
+    for row in facts:
+        shape = " × ".join(map(str, row["shape"]))
+        table.add_row(row["name"], row["kind"], shape, _count(row["n_params"]), _count(row["macs"]))
+    out.print(table)
+    return None
+
+
+@app.command()
+def sample(
+    target: str,
+    file: Annotated[Path, typer.Option("--out", help="PNG file to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many samples.")] = 16,
+    recipe: RecipeFile = None,
+    sampling: Sampling = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Write samples of a workload, of a workload with a recipe, or of an artifact, as one PNG tile."""
+    from gencomp_core.services.sampling import write_samples
+    from gencomp_core.services.targets import resolve
+
+    _use(threads)
+    report = write_samples(
+        resolve(target, recipe, seed=seed), file, n=n, seed=seed, settings=_settings(sampling), report=_reporter()
+    )
+    if as_json:
+        return _print_json(report)
+    out.print(f"{n} samples of {report['workload']} ({report['title']}) in {file}", markup=False)
+    return None
+
+
+@app.command()
+def evaluate(
+    target: str,
+    recipe: RecipeFile = None,
+    samples: Annotated[int, typer.Option("--samples", help="Samples for the quality metric.")] = 5000,
+    runtime: Annotated[list[str] | None, typer.Option("--runtime", help="Runtime to time; repeat for more.")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Batch to time; repeat for more.")] = None,
+    extractor: Annotated[str, typer.Option("--extractor", help="Feature space: fashion or inception.")] = "fashion",
+    sampling: Sampling = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Measure size, quality, fidelity and latency; what was measured before is read from the store."""
+    from gencomp_core.services.measuring import measure
+    from gencomp_core.services.targets import resolve
+
+    _use(threads)
+    chosen = resolve(target, recipe, seed=seed)
+    measurement = measure(
+        chosen.workload,
+        chosen.recipe,
+        content=chosen.content,
+        store=_open(store),
+        n_samples=samples,
+        seed=seed,
+        settings=_settings(sampling),
+        extractor=extractor,
+        runtimes=runtime or ["eager"],
+        batches=batch or [1],
+        report=_reporter(),
+    )
+    if as_json:
+        return _print_json(measurement.summary())
+    _print_measurement(measurement)
+    return None
+
+
+@app.command()
+def compress(
+    workload: str,
+    recipe: Annotated[Path, typer.Option("--recipe", help="Recipe file, YAML or JSON.")],
+    folder: Annotated[Path, typer.Option("--out", help="New folder for the artifact.")],
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Make an artifact: packed weights, recipe, manifest, self-test (run in a fresh process)."""
+    from gencomp_core.recipes.recipe import Recipe
+    from gencomp_core.services import library
+    from gencomp_core.services.exporting import export
+
+    _use(threads)
+    chosen = Recipe.from_file(recipe)
+    known = library.stored_for(_open(store), workload, chosen)
+    report = export(workload, chosen, folder, seed=seed, measurement=known)
+    if as_json:
+        return _print_json(report)
+    times = report["dense_size_bytes"] / report["size_bytes"]
+    out.print(
+        f"{folder}: {report['size_bytes']:,} bytes of weights ({times:.2f} × smaller than dense), "
+        f"{report['artifact_bytes']:,} in all; self-test passed in a fresh process",
+        markup=False,
+    )
+    return None
+
+
+@app.command()
+def verify(
+    folder: Path,
+    latency: Annotated[bool, typer.Option(help="Time it against dense as well.")] = True,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Re-check an artifact: checksums, bytes, same-seed samples, latency."""
+    from gencomp_core.services.exporting import verify as check
+
+    _use(threads)
+    report = check(folder, timed=latency)
+    if as_json:
+        _print_json(report)
+    else:
+        for name, passed in report["checks"].items():
+            out.print(f"{'passed' if passed else 'FAILED'}  {name}", markup=False)
+        out.print(f"weights {report['size_bytes']:,} bytes, folder {report['artifact_bytes']:,} bytes", markup=False)
+        for timed in report["latency"]:
+            out.print(_latency_line(timed), markup=False)
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def pareto(
+    workload: str,
+    x: Annotated[str, typer.Option("--x", help="Cost: size_bytes, latency_ms or macs.")] = "size_bytes",
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the table as CSV.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the chart as one HTML file.")] = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """The frontier of the stored measurements: cost against quality, ties kept."""
+    from gencomp_core.services.frontiers import frontier_of, write_chart
+
+    table = frontier_of(_open(store), workload, x=x)
+    if csv:
+        table.to_csv(csv, index=False)
+    if html:
+        write_chart(table, workload, html, x=x)
+    if as_json:
+        return _print_json({"workload": workload, "x": x, "points": json.loads(table.to_json(orient="records"))})
+    shown = Table("title", x, "quality", "interval", "", box=None)
+    for row in table[table["on_frontier"]].sort_values(x).to_dict("records"):
+        mark = "knee" if row["is_knee"] else ("" if row["on_line"] else "tied")
+        interval = f"[{row['quality_low']:.2f}, {row['quality_high']:.2f}]"
+        shown.add_row(row["title"], f"{row[x]:,.0f}", f"{row['quality']:.2f}", interval, mark)
+    out.print(shown)
+    hidden = len(table) - int(table["on_frontier"].sum())
+    out.print(f"{hidden} dominated configurations are not listed; --csv writes all.", markup=False)
+    return None
+
+
+@app.command()
+def train(
+    network: str,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the run; an unfinished run there is resumed.")],
+    config: Annotated[Path | None, typer.Option("--config", help="Training configuration, YAML.")] = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Replaces the configuration's seed.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Train a bundled network from scratch, or go on with a run that was stopped."""
+    from gencomp_core.services.training import train_network
+
+    _use(threads)
+    records = []
+    for record in train_network(network, folder, config=config, seed=seed):
+        records.append(record)
+        left = (record.steps - record.step) * record.seconds / record.step
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in record.figures.items())
+        err.print(
+            f"step {record.step} of {record.steps}, loss {record.loss:.4f}, {left / 60:.0f} min left {figures}",
+            markup=False,
+        )
+    if as_json:
+        return _print_json({"network": network, "out": str(folder), "last": records[-1].to_dict() if records else None})
+    out.print(f"{folder}/model.safetensors holds the averaged weights", markup=False)
+    return None
+
+
+@app.command(name="app")
+def dashboard(
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535)] = 8501,
+    store: StoreUrl = None,
+    threads: Threads = None,
+) -> None:
+    """Open the dashboard in a browser."""
+    import subprocess
+
+    script = Path(__file__).parent.parent / "app.py"
+    if not script.exists():
+        raise GenCompError(f"{script} is missing: the dashboard runs from a clone of the repository. Use 'make run'.")
+    environment = dict(os.environ)
+    if store:
+        environment["GENCOMP_STORE"] = store
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
+    raise typer.Exit(subprocess.run(command, check=False, cwd=script.parent, env=environment).returncode)
+
+
+def _use(threads: int | None) -> None:
+    if threads:
+        from gencomp_core.runtime_env import set_threads
+
+        set_threads(threads)
+
+
+def _open(url: str | None) -> "Store":
+    from gencomp_core.runtime_env import store_url
+    from gencomp_core.services import library
+
+    return library.open_store(store_url(url) if url else None)
+
+
+def _settings(pairs: list[str] | None) -> dict[str, int | float | str]:
+    """NAME=VALUE pairs with numbers read as numbers."""
+    settings: dict[str, int | float | str] = {}
+    for pair in pairs or []:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise EvaluationError(f"--set must be NAME=VALUE, got {pair!r}. Write for example --set steps=8.")
+        settings[name] = _number(text)
+    return settings
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _reporter() -> "Callable[[Progress], None]":
+    """Progress on stderr: one line that is rewritten on a terminal, few lines elsewhere."""
+    last = {"what": ""}
+
+    def report(progress: "Progress") -> None:
+        if err.is_terminal:
+            err.print(f"\r{progress.what}: {progress.done} of {progress.total}   ", end="", markup=False)
+        elif progress.what != last["what"]:
+            err.print(f"{progress.what} ({progress.total})", markup=False)
+        last["what"] = progress.what
+
+    return report
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def _print_measurement(measurement: "Measurement") -> None:
+    lines = [
+        f"{measurement.workload}: {measurement.title} [{measurement.status}]",
+        f"  weights file  {measurement.size_bytes:,} bytes ({measurement.n_times_smaller:.2f} × smaller than dense), "
+        f"{measurement.effective_bits:.2f} bits per parameter",
+        f"  zeros         {measurement.sparsity:.1%} of the weights",
+    ]
+    quality, dense, change = measurement.quality, measurement.dense_quality, measurement.quality_change
+    if quality and dense and change:
+        lines += [
+            f"  quality       {quality.value:.3f} [{quality.low:.3f}, {quality.high:.3f}]  {quality.name}, "
+            f"{quality.better} is better; real images get {quality.noise_floor:.3f}",
+            f"  dense         {dense.value:.3f} [{dense.low:.3f}, {dense.high:.3f}]",
+            f"  difference    {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], same seeds",
+        ]
+    lines += [f"  {_latency_line(latency.model_dump())}" for latency in measurement.latency]
+    out.print("\n".join(lines), markup=False)
+
+
+def _latency_line(latency: dict[str, Any]) -> str:
+    busy = ", machine was busy" if latency["busy"] else ""
+    return (
+        f"latency       {latency['median_ms']:.1f} ms [{latency['low_ms']:.1f}, {latency['high_ms']:.1f}] "
+        f"{latency['runtime']}, batch {latency['batch']}; dense {latency['dense_median_ms']:.1f} ms, "
+        f"ratio {latency['ratio']:.3f} ({latency['verdict']}{busy})"
+    )
+
+
+def _count(value: int | None) -> str:
+    return "not measured" if value is None else f"{value:,}"

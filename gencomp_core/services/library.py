@@ -1,0 +1,128 @@
+"""What has been measured: reading the store, without torch."""
+
+import json
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from gencomp_core.analysis import pareto
+from gencomp_core.charts.theme import family
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.records import Measurement
+from gencomp_core.runtime_env import ASSETS, default_store_url, machine
+from gencomp_core.store import Store
+from gencomp_core.workloads import CATALOG
+
+DEMO_FOLDER = ASSETS / "demo"
+SAMPLES = "samples"
+
+
+@cache
+def open_store(url: str | None = None) -> Store:
+    """The store behind a URL; a new one starts with the recorded demo study.
+
+    Raises:
+        StoreError: it can't be opened.
+    """
+    store = Store(url or default_store_url())
+    if store.is_new:
+        add_demo(store)
+    return store
+
+
+def add_demo(store: Store) -> int:
+    """Add the recorded demo study to a store; returns the number of its measurements."""
+    path = DEMO_FOLDER / "measurements.jsonl"
+    if not path.exists():
+        return 0
+    measurements = [Measurement.model_validate_json(line) for line in path.read_text().splitlines()]
+    pictures = {file.stem: file.read_bytes() for file in (DEMO_FOLDER / "pictures").glob("*.webp")}
+    store.save_many(measurements, {name: {SAMPLES: content} for name, content in pictures.items()}, origin="demo")
+    return len(measurements)
+
+
+def figures(store: Store, workload: str) -> pd.DataFrame:
+    """All measurements of a workload, one a row, with `dense_quality`, `is_dense` and latencies.
+
+    Latencies are those of this machine where there are some, otherwise those that were recorded;
+    `latency_machine` says which.
+    """
+    table = pd.DataFrame(store.rows(workload))
+    if table.empty:
+        return table
+    dense_signature = Recipe().signature
+    table["is_dense"] = table["recipe_signature"] == dense_signature
+    table["n_times_smaller"] = table["dense_size_bytes"] / table["size_bytes"]
+    table["family"] = [family(kinds.split(",") if kinds else []) for kinds in table["stage_kinds"]]
+    table["dense_quality"] = table["quality"] - table["quality_change"]
+    return table.merge(_latencies(store, workload), how="left", on="signature")
+
+
+def conditions(table: pd.DataFrame) -> list[str]:
+    """Sets of evaluation conditions, the one with most measurements first.
+
+    Only measurements under the same conditions (samples, seed, sampler, weights) can be compared.
+    """
+    if table.empty:
+        return []
+    return [str(value) for value in table["conditions"].value_counts(sort=True).index]
+
+
+def frontier(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
+    """Measurements that can be placed at cost `x`, with frontier, line and knee marked."""
+    return pareto.frontier_table(table, x=x)
+
+
+def recommended(table: pd.DataFrame, *, max_loss: float = 0.10) -> str | None:
+    """Signature of the smallest configuration that is surely within `max_loss` of dense quality."""
+    return pareto.recommended(table, max_loss=max_loss) if not table.empty else None
+
+
+def stored_for(store: Store, workload: str, recipe: Recipe) -> Measurement | None:
+    """The measurement of a recipe over the most samples, or None."""
+    rows = [row for row in store.rows(workload) if row["recipe_signature"] == recipe.signature]
+    if not rows:
+        return None
+    best = max(rows, key=lambda row: row["n_samples"])
+    return store.measurement(best["signature"])
+
+
+def workload_table(store: Store) -> list[dict[str, Any]]:
+    """Bundled workloads with the dense figures that are on record."""
+    listing = []
+    for card in (CATALOG[name] for name in CATALOG):
+        dense = stored_for(store, card.name, Recipe())
+        listing.append(
+            {
+                "workload": card.name,
+                "title": card.title,
+                "summary": card.summary,
+                "modality": card.modality,
+                "metric": card.metric,
+                "n_params": dense.n_params if dense else None,
+                "size_bytes": dense.size_bytes if dense else None,
+                "macs": dense.macs if dense else None,
+                "quality": dense.quality.model_dump() if dense and dense.quality else None,
+            }
+        )
+    return listing
+
+
+def training_curve(workload: str) -> pd.DataFrame:
+    """Recorded training curve of a bundled network: step, seconds, loss and held-out figures."""
+    path = ASSETS / "checkpoints" / workload / "curve.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return pd.json_normalize(records).drop_duplicates("step", keep="last")
+
+
+def _latencies(store: Store, workload: str) -> pd.DataFrame:
+    """One eager latency a measurement, batch 1: this machine's before a recorded one."""
+    table = pd.DataFrame(store.latency_rows(workload))
+    columns = ["signature", "latency_ms", "latency_machine"]
+    if table.empty:
+        return pd.DataFrame(columns=columns)
+    table = table[(table["batch"] == 1) & (table["runtime"] == "eager")]
+    table = table.assign(here=table["machine"] == machine()["processor"]).sort_values("here", ascending=False)
+    table = table.drop_duplicates("signature")
+    return table.rename(columns={"median_ms": "latency_ms", "machine": "latency_machine"})[columns]

@@ -1,0 +1,171 @@
+"""What a slider shows at once: same-seed samples and exact bytes of a recipe, simulated in memory.
+
+Nothing here is kept in the store: a preview is fake-quantized and judged on few samples.
+"""
+
+import threading
+import time
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from gencomp_core.analysis.measurement import cost_fields, estimate
+from gencomp_core.analysis.samples import Drawer
+from gencomp_core.artifact.packing import pack
+from gencomp_core.charts.tiles import tile
+from gencomp_core.evaluate import fid as fid_metric
+from gencomp_core.evaluate.features import feature_spaces
+from gencomp_core.evaluate.fidelity import psnr
+from gencomp_core.evaluate.intervals import centred_interval
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.records import Estimate, Progress
+from gencomp_core.variant import Variant, compress
+from gencomp_core.workloads import load_workload
+from gencomp_core.workloads.base import Settings, complete_settings
+
+QUICK_SAMPLES = 500
+SHORT_TURN = 10
+_computing = threading.Lock()  # one computation at a time: two would only take turns on the same cores
+_behind = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gencomp-preview")
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """Samples of one recipe beside the dense ones.
+
+    Attributes:
+        compressed, dense: (h, w) uint8 sheets of the same numbered samples.
+        n_samples: how many samples each holds.
+        settings: sampling settings that made them.
+        psnr_db: mean peak signal-to-noise ratio of the pairs.
+        cost: bytes, zeros and bits, exact (`cost_fields`).
+        seconds: it took.
+    """
+
+    compressed: np.ndarray
+    dense: np.ndarray
+    n_samples: int
+    settings: dict[str, int | float | str]
+    psnr_db: float
+    cost: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class QuickQuality:
+    """FID over few samples, with dense at the same seeds.
+
+    Attributes:
+        name: printed name with feature space and sample count.
+        value, dense, change: of the recipe, of dense, and their paired difference.
+        noise_floor: of real images at the same count.
+    """
+
+    name: str
+    value: Estimate
+    dense: Estimate
+    change: Estimate
+    noise_floor: float
+
+
+def preview(workload: str, recipe: Recipe, *, full: bool = False) -> Preview:
+    """Same-seed samples of a recipe and of dense; `full` takes more samples at the default settings.
+
+    Raises:
+        RecipeError: the recipe names a layer that the workload does not have.
+    """
+    with _computing:
+        return _preview(workload, recipe, full)
+
+
+def preview_behind(workload: str, recipe: Recipe) -> "Future[Preview]":
+    """The full preview, computed by a thread behind the page; asked again it is the same one."""
+    return _full_behind(workload, recipe)
+
+
+def quality_behind(workload: str, recipe: Recipe) -> "Future[QuickQuality]":
+    """FID over 500 samples, computed by a thread behind the page; asked again it is the same one."""
+    return _quality_behind(workload, recipe)
+
+
+@lru_cache(maxsize=64)
+def _preview(workload_name: str, recipe: Recipe, full: bool) -> Preview:
+    started = time.perf_counter()
+    workload = load_workload(workload_name)
+    plan = workload.preview
+    n = plan.n_samples_full if full else plan.n_samples
+    settings = complete_settings(workload, None if full else plan.settings)
+    variant = _variant(workload_name, recipe)
+    images = workload.generate(variant.model, 0, n, seed=0, settings=settings)
+    dense = _dense_images(workload_name, n, tuple(settings.items()))
+    return Preview(
+        compressed=tile(images.numpy()),
+        dense=tile(dense),
+        n_samples=n,
+        settings=settings,
+        psnr_db=psnr(images, images.new_tensor(dense)).mean().item(),
+        cost=_cost(workload_name, recipe),
+        seconds=time.perf_counter() - started,
+    )
+
+
+@lru_cache(maxsize=4)
+def _variant(workload_name: str, recipe: Recipe) -> Variant:
+    return compress(load_workload(workload_name), recipe)
+
+
+@lru_cache(maxsize=256)
+def _cost(workload_name: str, recipe: Recipe) -> dict[str, Any]:
+    variant = _variant(workload_name, recipe)
+    return cost_fields(variant.workload, recipe, variant.model, pack(variant.model, variant.quantized))
+
+
+@lru_cache(maxsize=16)
+def _dense_images(workload_name: str, n: int, settings: tuple[tuple[str, int | float | str], ...]) -> np.ndarray:
+    workload = load_workload(workload_name)
+    images: np.ndarray = workload.generate(workload.model, 0, n, seed=0, settings=dict(settings)).numpy()
+    return images
+
+
+@lru_cache(maxsize=64)
+def _full_behind(workload: str, recipe: Recipe) -> "Future[Preview]":
+    return _behind.submit(preview, workload, recipe, full=True)
+
+
+@lru_cache(maxsize=64)
+def _quality_behind(workload: str, recipe: Recipe) -> "Future[QuickQuality]":
+    return _behind.submit(_quick_quality, workload, recipe)
+
+
+def _quick_quality(workload_name: str, recipe: Recipe) -> QuickQuality:
+    workload = load_workload(workload_name)
+    space = feature_spaces["fashion"]
+    settings: Settings = complete_settings(workload)
+    drawer = Drawer(workload, seed=0, settings=settings, space=space, batch=SHORT_TURN)
+    model = _variant(workload_name, recipe).model
+    dense = _in_turns(drawer.dense(QUICK_SAMPLES)).features
+    own = _in_turns(drawer.draw(model, QUICK_SAMPLES, what="sampling")).features
+    real = space.reference()
+    values = [fid_metric.fid(features, real) for features in (own, dense)]
+    replicates = [fid_metric.fid_replicates(features, real, n_resamples=100) for features in (own, dense)]
+    return QuickQuality(
+        name=f"FID ({space.title}, n={QUICK_SAMPLES})",
+        value=estimate(centred_interval(values[0], replicates[0])),
+        dense=estimate(centred_interval(values[1], replicates[1])),
+        change=estimate(centred_interval(values[0] - values[1], replicates[0] - replicates[1])),
+        noise_floor=fid_metric.noise_floor(real, QUICK_SAMPLES),
+    )
+
+
+def _in_turns(steps: Generator[Progress, None, Any]) -> Any:
+    """Carry a computation out batch by batch, leaving the core to a slider between batches."""
+    while True:
+        try:
+            with _computing:
+                next(steps)
+        except StopIteration as finished:
+            return finished.value

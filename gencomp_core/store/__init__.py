@@ -1,0 +1,5 @@
+"""Where measurements and pictures are kept."""
+
+from gencomp_core.store.store import Store
+
+__all__ = ["Store"]

@@ -1,0 +1,124 @@
+"""Workloads and models small enough for every test; random weights, none of them zero."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from gencomp_core.models.diffusion import FlowUNet, UNetConfig
+from gencomp_core.models.vae import FashionVAE, VAEConfig
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.workloads.bundled import FashionDiffusion, FashionVAEWorkload
+
+
+@torch.no_grad()
+def randomise_(model: nn.Module, seed: int) -> nn.Module:
+    """Give every parameter and float buffer random values that keep activations near 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in model.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        noise = torch.randn(value.shape, generator=generator)
+        is_scale = "norm" in name and name.endswith("weight")
+        fan_in = value[0].numel() if value.ndim > 1 else 100
+        value.copy_(noise / fan_in**0.5 + is_scale)
+    return model.eval().requires_grad_(False)
+
+
+class TinyDiffusion(FashionDiffusion):
+    """The diffusion workload on a network of 49,396 parameters, unlearned."""
+
+    name = "tiny-diffusion"
+    title = "Tiny diffusion"
+    summary = "flow-matching U-Net with random weights"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return randomise_(self.empty_network(), self.seed)
+
+    @property
+    def weights_hash(self) -> str:
+        return f"{self.seed:016x}"
+
+    def empty_network(self) -> nn.Module:
+        return FlowUNet(UNetConfig(channels=(16, 16))).eval()
+
+
+class TinyVAE(FashionVAEWorkload):
+    """The VAE workload on a network of 81,361 parameters, unlearned."""
+
+    name = "tiny-vae"
+    title = "Tiny VAE"
+    summary = "variational autoencoder with random weights"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return randomise_(self.empty_network(), self.seed)
+
+    @property
+    def weights_hash(self) -> str:
+        return f"{self.seed:016x}"
+
+    def empty_network(self) -> nn.Module:
+        return FashionVAE(VAEConfig(channels=(16, 16), latent_dim=8)).eval()
+
+
+class Layers(nn.Module):
+    """One layer of each kind with odd shapes; `head` shares the weight of `tokens`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(11, 6)
+        self.linear = nn.Linear(7, 5)
+        self.conv1d = nn.Conv1d(3, 4, 5)
+        self.conv2d = nn.Conv2d(3, 5, 3)
+        self.norm = nn.BatchNorm2d(5)
+        self.transposed = nn.ConvTranspose2d(5, 3, 4)
+        self.grouped = nn.ConvTranspose2d(4, 6, 3, groups=2)
+        self.head = nn.Linear(6, 11)
+        self.head.weight = self.tokens.weight
+
+
+def layers(seed: int = 0) -> Layers:
+    """`Layers` with random weights."""
+    model = Layers()
+    randomise_(model, seed)
+    return model
+
+
+@dataclass
+class Bare:
+    """As much of a workload as compressing needs: a name and a model."""
+
+    model: nn.Module = field(default_factory=layers)
+    name: str = "tiny-layers"
+
+
+def pruning(sparsity: float, **fields: object) -> dict[str, object]:
+    """Plain form of a pruning stage."""
+    return {"kind": "magnitude-pruning", "sparsity": sparsity, **fields}
+
+
+def quantization(bits: int, **fields: object) -> dict[str, object]:
+    """Plain form of a quantization stage."""
+    return {"kind": "weight-quantization", "bits": bits, **fields}
+
+
+def recipe(*stages: dict[str, object]) -> Recipe:
+    """Recipe of plain stages."""
+    return Recipe.from_dict({"stages": list(stages)})
+
+
+def same_bits(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are equal bit for bit: +0.0 is not -0.0."""
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    raw = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in (first, second)]
+    return torch.equal(*raw)
