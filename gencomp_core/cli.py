@@ -6,6 +6,7 @@ Commands import what they compute with when they run, so that `gencomp --help` i
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,8 @@ app = typer.Typer(
 )
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+SECONDS_A_LINE = 1.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 StoreUrl = Annotated[str | None, typer.Option("--store", help="URL or file of the store (default: GENCOMP_STORE).")]
@@ -345,15 +348,17 @@ def _number(text: str) -> int | float | str:
 
 
 def _reporter() -> "Callable[[Progress], None]":
-    """Progress on stderr: one line that is rewritten on a terminal, few lines elsewhere."""
-    last = {"what": ""}
+    """Progress on stderr: one line that is rewritten on a terminal, a line a second elsewhere."""
+    last_line = 0.0
 
     def report(progress: "Progress") -> None:
+        nonlocal last_line
+        text = f"{progress.what}: {progress.done} of {progress.total}"
         if err.is_terminal:
-            err.print(f"\r{progress.what}: {progress.done} of {progress.total}   ", end="", markup=False)
-        elif progress.what != last["what"]:
-            err.print(f"{progress.what} ({progress.total})", markup=False)
-        last["what"] = progress.what
+            err.print(f"\r{text}   ", end="", markup=False)
+        elif time.monotonic() - last_line >= SECONDS_A_LINE:
+            err.print(text, markup=False)
+            last_line = time.monotonic()
 
     return report
 

@@ -98,6 +98,7 @@ class TensorCost(Record):
         bits: of one stored value.
         n_values, n_zeros: values, and how many of them are exactly zero.
         n_bytes: written for it, with positions, scales and zero points.
+        overhead_bytes: scales and zero points among them.
         dense_bytes: of the same tensor in float32.
     """
 
@@ -107,6 +108,7 @@ class TensorCost(Record):
     n_values: int
     n_zeros: int
     n_bytes: int
+    overhead_bytes: int
     dense_bytes: int
 
 

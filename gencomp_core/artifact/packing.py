@@ -36,6 +36,7 @@ class PackedTensor:
         n_values: values of the tensor.
         n_zeros: how many of them are exactly zero.
         n_bytes: written for it: values, positions, scales and zero points.
+        overhead_bytes: scales and zero points among them.
         dense_bytes: written for it in the dense float32 model.
     """
 
@@ -45,6 +46,7 @@ class PackedTensor:
     n_values: int
     n_zeros: int
     n_bytes: int
+    overhead_bytes: int
     dense_bytes: int
 
 
@@ -73,17 +75,29 @@ def pack(model: nn.Module, quantized: dict[str, QuantizedWeight]) -> PackedWeigh
     tensors = []
     for name, value in _own_tensors(model).items():
         layer = name.removesuffix(".weight")
-        before = len(parts)
+        own: dict[str, Tensor] = {}
         if layer in quantized and name.endswith(".weight"):
-            layout, described = _pack_quantized(name, quantized[layer], parts)
+            layout, described = _pack_quantized(name, quantized[layer], own)
         else:
-            layout, described = _pack_float(name, value, parts)
+            layout, described = _pack_float(name, value, own)
         if layout:
             layouts[name] = layout
-        written = list(parts.values())[before:]
-        n_bytes = sum(part.numel() * part.element_size() for part in written)
+        parts |= own
+        sizes = {part: tensor.numel() * tensor.element_size() for part, tensor in own.items()}
+        overhead = sum(size for part, size in sizes.items() if part.endswith((".scale", ".zero_point")))
         coding, bits, n_zeros = described
-        tensors.append(PackedTensor(name, coding, bits, value.numel(), n_zeros, n_bytes, 4 * value.numel()))
+        tensors.append(
+            PackedTensor(
+                name=name,
+                coding=coding,
+                bits=bits,
+                n_values=value.numel(),
+                n_zeros=n_zeros,
+                n_bytes=sum(sizes.values()),
+                overhead_bytes=overhead,
+                dense_bytes=value.numel() * value.element_size(),
+            )
+        )
     # One key only: safetensors writes several in an order that changes from file to file.
     header = json.dumps({"format": FORMAT, "layout": layouts}, separators=(",", ":"))
     return PackedWeights(save(parts, metadata={"gencomp": header}), tuple(tensors))

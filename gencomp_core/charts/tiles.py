@@ -5,8 +5,6 @@ import io
 import numpy as np
 from PIL import Image
 
-QUALITY = 90
-
 
 def tile(images: np.ndarray, *, columns: int | None = None, gap: int = 1, background: int = 0) -> np.ndarray:
     """Lay images out in rows: (n, 1, h, w) uint8 -> (rows · (h + gap) - gap, ...) uint8.
@@ -26,12 +24,25 @@ def tile(images: np.ndarray, *, columns: int | None = None, gap: int = 1, backgr
     return sheet
 
 
+def untile(sheet: np.ndarray, *, size: int = 28, gap: int = 1) -> np.ndarray:
+    """Images of a sheet that `tile` made: (n, 1, size, size) uint8, places left over included."""
+    rows, columns = (sheet.shape[0] + gap) // (size + gap), (sheet.shape[1] + gap) // (size + gap)
+    padded = np.pad(sheet, ((0, gap), (0, gap)))
+    cells = padded.reshape(rows, size + gap, columns, size + gap).swapaxes(1, 2)
+    return cells[:, :, :size, :size].reshape(rows * columns, 1, size, size)
+
+
 def to_webp(sheet: np.ndarray, *, scale: int = 1) -> bytes:
-    """WEBP bytes of a grey (h, w) or colour (h, w, 3) uint8 picture, pixels repeated `scale` times."""
+    """Lossless WEBP of a grey (h, w) or colour (h, w, 3) uint8 picture, pixels repeated `scale` times."""
     enlarged = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
     stream = io.BytesIO()
-    Image.fromarray(enlarged).save(stream, "WEBP", quality=QUALITY)
+    Image.fromarray(enlarged).save(stream, "WEBP", lossless=True)
     return stream.getvalue()
+
+
+def from_webp(content: bytes) -> np.ndarray:
+    """Brightness of a stored picture: (h, w) uint8."""
+    return np.asarray(Image.open(io.BytesIO(content)).convert("L"))
 
 
 def to_png(sheet: np.ndarray, *, scale: int = 1) -> bytes:

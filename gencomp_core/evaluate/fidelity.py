@@ -28,7 +28,8 @@ def ssim(images: Tensor, dense: Tensor) -> Tensor:
 
 def feature_distance(features: Tensor, dense_features: Tensor) -> Tensor:
     """Euclidean distance of each pair in feature space: (n, d) twice -> (n,)."""
-    return (features - dense_features).norm(dim=1)
+    distances: Tensor = torch.linalg.vector_norm(features - dense_features, dim=1)
+    return distances
 
 
 def worst_pairs(features: Tensor, dense_features: Tensor, n: int) -> Tensor:

@@ -88,6 +88,22 @@ def stored_for(store: Store, workload: str, recipe: Recipe) -> Measurement | Non
     return store.measurement(best["signature"])
 
 
+def recipe_of(measurement: Measurement) -> Recipe:
+    """The recipe that was measured."""
+    return Recipe.from_dict(measurement.recipe)
+
+
+def dense_signature(measurement: Measurement) -> str:
+    """Signature of the dense measurement under the same conditions."""
+    return measurement.request.dense().signature
+
+
+def has_pictures(store: Store, measurement: Measurement) -> bool:
+    """Whether samples of it and of dense under the same conditions are kept."""
+    signatures = (measurement.signature, dense_signature(measurement))
+    return all(store.picture(signature, SAMPLES) is not None for signature in signatures)
+
+
 def workload_table(store: Store) -> list[dict[str, Any]]:
     """Bundled workloads with the dense figures that are on record."""
     listing = []

@@ -1,0 +1,22 @@
+"""GenComp's dashboard: page configuration and navigation."""
+
+from pathlib import Path
+
+import streamlit as st
+
+ASSETS = Path(__file__).parent / "assets"
+
+st.set_page_config(page_title="GenComp", page_icon=str(ASSETS / "icon.svg"), layout="wide")
+st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
+navigation = st.navigation(
+    {
+        "See": [
+            st.Page("pages/overview.py", title="Overview", icon=":material/home:", default=True),
+            st.Page("pages/explore.py", title="Explore", icon=":material/tune:"),
+            st.Page("pages/gallery.py", title="Gallery", icon=":material/compare:"),
+            st.Page("pages/pareto.py", title="Pareto", icon=":material/show_chart:"),
+        ],
+        "Act": [st.Page("pages/export.py", title="Export", icon=":material/download:")],
+    }
+)
+navigation.run()

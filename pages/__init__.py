@@ -1,0 +1,1 @@
+"""Pages: user interface only."""

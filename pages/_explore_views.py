@@ -1,0 +1,132 @@
+"""The two views of Explore: a stored measurement, or a simulation that fills in behind."""
+
+import streamlit as st
+
+from gencomp_core.charts.theme import bytes_text
+from gencomp_core.charts.tiles import tile
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.records import Measurement, TensorCost
+from gencomp_core.services import jobs
+from gencomp_core.services.honesty import Honesty, honesty
+from gencomp_core.store import Store
+from pages._samples import picture, stored_sheets
+from pages._widgets import latency_tile, quality_tile, size_tile, status_badge
+
+N_SAMPLES = 1000
+
+
+def measured_view(store: Store, measurement: Measurement) -> None:
+    """Tiles, samples and account of a configuration that was measured before."""
+    columns = st.columns(3)
+    size_tile(columns[0], measurement.size_bytes, measurement.dense_size_bytes)
+    quality_tile(columns[1], measurement)
+    latency_tile(columns[2], measurement)
+    status_badge(measurement.status)
+    sheets = stored_sheets(store, measurement)
+    if sheets is not None:
+        left, right = st.columns(2)
+        for place, name, images in zip((left, right), ("dense", measurement.title), sheets, strict=True):
+            with place:
+                st.caption(f"{name}, {len(images)} samples, seed {measurement.request.seed}")
+                picture(tile(images), alt=f"{len(images)} samples of {name}")
+    timed = next((latency for latency in measurement.latency if latency.batch == 1), None)
+    account = honesty(
+        measurement.tensors,
+        size_bytes=measurement.size_bytes,
+        dense_size_bytes=measurement.dense_size_bytes,
+        latency=timed,
+    )
+    honesty_panel(account, measurement.tensors)
+
+
+def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
+    """Samples computed now; more of them, and FID over few samples, fill in behind."""
+    with st.spinner("Sampling"):
+        from gencomp_core.services import preview as service  # torch: only what computes pays for it
+
+        quick = service.preview(workload, recipe)
+    full, quality = service.preview_behind(workload, recipe), service.quality_behind(workload, recipe)
+    waiting = not (full.done() and quality.done())
+    st.fragment(_fill_in, run_every=1.0 if waiting else None)(quick, full, quality, waiting)
+    account = honesty(
+        quick.cost["tensors"], size_bytes=quick.cost["size_bytes"], dense_size_bytes=quick.cost["dense_size_bytes"]
+    )
+    _measure_button(workload, recipe)
+    honesty_panel(account, quick.cost["tensors"])
+
+
+def _fill_in(quick, full, quality, waiting) -> None:  # type: ignore[no-untyped-def]
+    """Tiles and samples; what is not there yet keeps its place."""
+    if waiting and full.done() and quality.done():
+        st.rerun()
+    columns = st.columns(3)
+    size_tile(columns[0], quick.cost["size_bytes"], quick.cost["dense_size_bytes"])
+    if quality.done():
+        found = quality.result()
+        change, tied = found.change, found.change.low <= 0 <= found.change.high
+        columns[1].metric(
+            "FID on few samples, lower is better", f"{found.value.value:.2f}",
+            f"{change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}] against dense{' (tie)' if tied else ''}",
+            delta_color="off" if tied else "inverse", border=True,
+            help=f"{found.name}; dense {found.dense.value:.2f}, real images {found.noise_floor:.2f} at this count.",
+        )  # fmt: skip
+    else:
+        columns[1].metric(
+            "FID on few samples, lower is better",
+            "…",
+            "sampling 500",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+        )
+    shown = full.result() if full.done() else quick
+    columns[2].metric(
+        "Same-seed PSNR, higher is better", f"{shown.psnr_db:.1f} dB", f"over {shown.n_samples} pairs",
+        delta_color="off", delta_arrow="off", border=True,
+        help="Mean peak signal-to-noise ratio between dense and compressed samples of the same seed; 100 is equal.",
+    )  # fmt: skip
+    status_badge("simulated")
+    settings = ", ".join(f"{name} {value}" for name, value in shown.settings.items())
+    left, right = st.columns(2)
+    for place, name, sheet in ((left, "dense", shown.dense), (right, "compressed", shown.compressed)):
+        with place:
+            st.caption(f"{name}, {shown.n_samples} samples, {settings}")
+            picture(sheet, alt=f"{shown.n_samples} samples, {name}", scale=3 if shown.n_samples > 16 else 6)
+
+
+def _measure_button(workload: str, recipe: Recipe) -> None:
+    """Start a measurement in a process of its own, and follow it."""
+    job = jobs.job_state(workload, recipe, n_samples=N_SAMPLES)
+    clicked = st.button(
+        f"Measure it over {N_SAMPLES:,} samples", type="primary", icon=":material/straighten:",
+        disabled=job.state == "running",
+    )  # fmt: skip
+    if clicked:
+        jobs.start_measurement(workload, recipe, n_samples=N_SAMPLES)
+        st.rerun()
+    if job.state == "running":
+        st.fragment(_follow, run_every=1.0)(workload, recipe)
+    elif job.state == "ended" and job.line.startswith("gencomp:"):
+        st.error(f"The measurement failed: {job.line.removeprefix('gencomp: ')}", icon=":material/error:")
+    with st.expander("The same on the command line", icon=":material/terminal:"):
+        st.code(job.command, language="bash")
+
+
+def _follow(workload: str, recipe: Recipe) -> None:
+    job = jobs.job_state(workload, recipe, n_samples=N_SAMPLES)
+    if job.state != "running":
+        st.rerun()
+    st.info(f"Measuring: {job.line}", icon=":material/hourglass_top:")
+
+
+def honesty_panel(account: Honesty, tensors: tuple[TensorCost, ...]) -> None:
+    """Zeros and bits on paper beside bytes that were written."""
+    with st.container(border=True):
+        st.markdown(f"**What it really bought.** {account.verdict}")
+        st.caption(
+            f"Non-zero values at their width alone: {bytes_text(account.theoretical_bytes)}. Written: "
+            f"{bytes_text(account.written_bytes)}, of which {bytes_text(account.overhead_bytes)} are scales and zero "
+            f"points. Tensors coded as {', '.join(f'{name}: {n}' for name, n in account.codings.items())}."
+        )
+        with st.expander("Tensor by tensor", icon=":material/table:"):
+            st.dataframe([tensor.model_dump() for tensor in tensors], hide_index=True)

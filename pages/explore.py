@@ -1,0 +1,56 @@
+"""Explore: move a slider, see the same-seed samples, the exact bytes and the quality change."""
+
+import streamlit as st
+
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.services import library
+from gencomp_core.store import Store
+from gencomp_core.workloads import CATALOG
+from pages._explore_views import measured_view, simulated_view
+from pages._recipe_controls import controls_for, recipe_controls
+from pages._widgets import pick_recipe, pick_workload, picked_recipe, shown_errors, store_or_stop
+
+workload = pick_workload()
+st.title("Explore")
+st.markdown(
+    f"How much can be taken from **{CATALOG[workload].title}** before you see it? Both pictures below start from "
+    "the same noise; everything shown is computed or measured, nothing is predicted."
+)
+store = store_or_stop()
+
+picked = picked_recipe(workload)
+if picked is not None and st.session_state.get("explore.shown") != (workload, picked.signature):
+    values = controls_for(picked)
+    if values is None:
+        st.info(f"The picked configuration ({picked.title()}) is beyond these sliders.", icon=":material/info:")
+    for name, value in (values or {}).items():
+        st.session_state[name] = value
+    st.session_state["explore.shown"] = (workload, picked.signature)
+
+
+def show(store: Store, workload: str, recipe: Recipe) -> None:
+    """Stored measurement where there is one, otherwise a simulation."""
+    measurement = library.stored_for(store, workload, recipe)
+    if measurement is not None and (recipe.is_dense or library.has_pictures(store, measurement)):
+        measured_view(store, measurement)
+    else:
+        simulated_view(store, workload, recipe)
+
+
+@st.fragment
+def explore(store: Store, workload: str) -> None:
+    """Controls and picture together, so that a slider reruns only them."""
+    controls, view = st.columns([1, 2.4], gap="large")
+    with controls, shown_errors():
+        recipe = recipe_controls()
+        pick_recipe(workload, recipe)
+        st.session_state["explore.shown"] = (workload, recipe.signature)
+        with st.expander("Recipe", icon=":material/code:"):
+            st.code(recipe.to_yaml(), language="yaml")
+        if st.button("Export this configuration", icon=":material/download:", width="stretch"):
+            st.switch_page("pages/export.py", query_params={"workload": workload})
+    with view, shown_errors():
+        show(store, workload, recipe)
+
+
+explore(store, workload)

@@ -1,0 +1,89 @@
+"""Overview: what this model loses and gains at the recommended configuration."""
+
+import streamlit as st
+
+from gencomp_core.charts.theme import bytes_text, count_text
+from gencomp_core.services import library
+from gencomp_core.workloads import CATALOG
+from pages._samples import before_and_after
+from pages._widgets import (
+    latency_tile,
+    nothing_yet,
+    pick_recipe,
+    pick_workload,
+    quality_tile,
+    restore_demo_button,
+    shown_errors,
+    size_tile,
+    status_badge,
+    store_or_stop,
+)
+
+MAX_LOSS = 0.10
+
+workload = pick_workload()
+st.title(f"How small can {CATALOG[workload].title} become?")
+store = store_or_stop()
+table = library.figures(store, workload)
+if table.empty:
+    nothing_yet(
+        "measurements",
+        "The recorded demo study holds a frontier for each bundled model.",
+        command=f"python -m gencomp_core evaluate {workload} --samples 1000",
+    )
+    restore_demo_button(store)
+    st.stop()
+
+comparable = table[table["conditions"] == library.conditions(table)[0]]
+signature = library.recommended(comparable, max_loss=MAX_LOSS)
+best = store.measurement(signature) if signature else None
+if best is None:
+    st.warning(
+        f"None of the {len(comparable)} measured configurations is surely within {MAX_LOSS:.0%} of dense quality. "
+        "Explore a milder one.",
+        icon=":material/warning:",
+    )
+    st.page_link("pages/explore.py", label="Open Explore", icon=":material/tune:")
+    st.stop()
+
+st.markdown(
+    f"**{best.title}** makes it **{best.n_times_smaller:.1f} × smaller** with a quality surely within "
+    f"{MAX_LOSS:.0%} of dense: the smallest of {len(comparable)} measured configurations that is."
+)
+with shown_errors():
+    columns = st.columns(4)
+    size_tile(columns[0], best.size_bytes, best.dense_size_bytes)
+    quality_tile(columns[1], best)
+    latency_tile(columns[2], best)
+    columns[3].metric(
+        "Parameters", count_text(best.n_params), f"{best.sparsity:.0%} zeros, {best.effective_bits:.1f} bits each",
+        delta_color="off", delta_arrow="off", border=True,
+        help=f"Dense: {bytes_text(best.dense_size_bytes)}, 32 bits each. {count_text(best.macs)} MACs per sample.",
+    )  # fmt: skip
+    status_badge(best.status)
+    before_and_after(store, best, n=24, columns=12)
+
+left, middle, right = st.columns(3)
+if left.button("Try other settings", type="primary", icon=":material/tune:", width="stretch"):
+    pick_recipe(workload, library.recipe_of(best))
+    st.switch_page("pages/explore.py", query_params={"workload": workload})
+if middle.button("See the whole frontier", icon=":material/show_chart:", width="stretch"):
+    st.switch_page("pages/pareto.py", query_params={"workload": workload})
+if right.button("Export this configuration", icon=":material/download:", width="stretch"):
+    pick_recipe(workload, library.recipe_of(best))
+    st.switch_page("pages/export.py", query_params={"workload": workload})
+
+st.subheader("What has been done")
+dense = comparable[comparable["is_dense"]]
+local = int((table["origin"] == "local").sum())
+curve = library.training_curve(workload)
+st.markdown(
+    f"""
+| step | state |
+|---|---|
+| train | {curve["step"].max():,} steps, {curve["seconds"].max() / 60:.0f} minutes on this kind of machine |
+| measure dense | {len(dense)} measurement, weights {bytes_text(best.dense_size_bytes)} |
+| compress and measure | {len(table) - local} recorded configurations, {local} of your own |
+| recommend | {best.title} |
+"""
+)
