@@ -6,7 +6,7 @@ import streamlit as st
 
 ASSETS = Path(__file__).parent / "assets"
 
-st.set_page_config(page_title="GenComp", page_icon=str(ASSETS / "icon.svg"), layout="wide")
+st.set_page_config(page_title="GenComp", page_icon=str(ASSETS / "icon.svg"), layout="wide", initial_sidebar_state=244)
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
 navigation = st.navigation(
     {
@@ -19,4 +19,5 @@ navigation = st.navigation(
         "Act": [st.Page("pages/export.py", title="Export", icon=":material/download:")],
     }
 )
+st.html(ASSETS / "style.css")
 navigation.run()

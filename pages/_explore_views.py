@@ -10,7 +10,7 @@ from gencomp_core.services import jobs
 from gencomp_core.services.honesty import Honesty, honesty
 from gencomp_core.store import Store
 from pages._samples import picture, stored_sheets
-from pages._widgets import latency_tile, quality_tile, size_tile, status_badge
+from pages._widgets import conditions_text, latency_tile, quality_tile, size_tile, status_line
 
 N_SAMPLES = 1000
 
@@ -21,11 +21,11 @@ def measured_view(store: Store, measurement: Measurement) -> None:
     size_tile(columns[0], measurement.size_bytes, measurement.dense_size_bytes)
     quality_tile(columns[1], measurement)
     latency_tile(columns[2], measurement)
-    status_badge(measurement.status)
+    status_line(measurement.status, conditions_text(measurement))
     sheets = stored_sheets(store, measurement)
     if sheets is not None:
         left, right = st.columns(2)
-        for place, name, images in zip((left, right), ("dense", measurement.title), sheets, strict=True):
+        for place, name, images in zip((left, right), ("dense", "compressed"), sheets, strict=True):
             with place:
                 st.caption(f"{name}, {len(images)} samples, seed {measurement.request.seed}")
                 picture(tile(images), alt=f"{len(images)} samples of {name}")
@@ -65,14 +65,15 @@ def _fill_in(quick, full, quality, waiting) -> None:  # type: ignore[no-untyped-
         found = quality.result()
         change, tied = found.change, found.change.low <= 0 <= found.change.high
         columns[1].metric(
-            "FID on few samples, lower is better", f"{found.value.value:.2f}",
-            f"{change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}] against dense{' (tie)' if tied else ''}",
-            delta_color="off" if tied else "inverse", border=True,
+            "FID, few samples ↓", f"{found.value.value:.2f}",
+            f"{change.value:+.2f}{' (tie)' if tied else ''}",
+            delta_color="off" if tied else "inverse",
+            delta_description=f"[{change.low:+.2f}, {change.high:+.2f}]", border=True,
             help=f"{found.name}; dense {found.dense.value:.2f}, real images {found.noise_floor:.2f} at this count.",
         )  # fmt: skip
     else:
         columns[1].metric(
-            "FID on few samples, lower is better",
+            "FID, few samples ↓",
             "…",
             "sampling 500",
             delta_color="off",
@@ -81,11 +82,11 @@ def _fill_in(quick, full, quality, waiting) -> None:  # type: ignore[no-untyped-
         )
     shown = full.result() if full.done() else quick
     columns[2].metric(
-        "Same-seed PSNR, higher is better", f"{shown.psnr_db:.1f} dB", f"over {shown.n_samples} pairs",
+        "Same-seed PSNR ↑", f"{shown.psnr_db:.1f} dB", f"over {shown.n_samples} pairs",
         delta_color="off", delta_arrow="off", border=True,
         help="Mean peak signal-to-noise ratio between dense and compressed samples of the same seed; 100 is equal.",
     )  # fmt: skip
-    status_badge("simulated")
+    status_line("simulated", "Dense and compressed start from the same noise.")
     settings = ", ".join(f"{name} {value}" for name, value in shown.settings.items())
     left, right = st.columns(2)
     for place, name, sheet in ((left, "dense", shown.dense), (right, "compressed", shown.compressed)):

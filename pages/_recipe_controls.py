@@ -14,7 +14,7 @@ def recipe_controls() -> Recipe:
     """Draw the controls and return the recipe that they stand for."""
     kept = {"bind": "query-params", "persist_state": "session"}
     sparsity = st.slider(
-        "Sparsity, % of weights set to zero", 0, 95, 0, step=5, key="explore.sparsity", format="%d %%", **kept
+        "Sparsity (weights set to zero)", 0, 95, 0, step=5, key="explore.sparsity", format="%d %%", **kept
     )
     scope = st.segmented_control(
         "Rank weights", ["layer", "global"], default="layer", required=True, key="explore.scope",
@@ -22,14 +22,11 @@ def recipe_controls() -> Recipe:
     )  # fmt: skip
     bits = st.select_slider("Bits per weight", BITS, FLOAT, key="explore.bits", **kept)
     quantized = bits != FLOAT
-    sharing = st.selectbox(
-        "One scale per", SHARING, index=1, key="explore.sharing", disabled=not quantized, required=True, **kept
-    )
-    left, right = st.columns(2)
-    affine = left.toggle(
+    sharing = st.selectbox("One scale per", SHARING, index=1, key="explore.sharing", disabled=not quantized, **kept)
+    affine = st.toggle(
         "Zero point", key="explore.affine", disabled=not quantized, help="Affine instead of symmetric.", **kept
     )
-    clip = right.toggle(
+    clip = st.toggle(
         "MSE clipping", key="explore.clip", disabled=not quantized,
         help="Search the range with the least squared error instead of mapping the largest weight.", **kept,
     )  # fmt: skip

@@ -1,11 +1,12 @@
 """What pages share: the workload picker, the picked configuration, badges, tables, errors."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 from gencomp_core.charts.theme import bytes_text
 from gencomp_core.errors import GenCompError
@@ -17,6 +18,7 @@ from gencomp_core.workloads import CATALOG
 
 PICKED = "picked_recipe"
 STATUS_COLOURS = {"measured": "green", "simulated": "orange", "predicted": "blue", "failed": "red"}
+ARROWS = {"lower": "↓", "higher": "↑"}
 STATUS_HELP = {
     "measured": "Packed, reloaded from its bytes, sampled and compared with dense.",
     "simulated": "Fake-quantized in memory and judged on few samples. Measure it for the truth.",
@@ -46,17 +48,47 @@ def store_or_stop() -> Store:
 
 def pick_workload() -> str:
     """Workload picker in the sidebar, kept in the address and across pages."""
-    names = list(CATALOG)
+    _run_through_app()
+    # Options are the names themselves: what is shown is also what stands in the address.
     return st.sidebar.selectbox(
         "Workload",
-        names,
-        format_func=lambda name: CATALOG[name].title,
+        list(CATALOG),
         key="workload",
         bind="query-params",
         persist_state="session",
-        required=True,
         help="The generative model that is compressed.",
     )
+
+
+def _run_through_app() -> None:
+    """Make a deep link to a page go through app.py.
+
+    Because the folder is called `pages`, a new Streamlit server runs a deep-linked page on its own, with a
+    navigation of its own, until `st.navigation` was called once (streamlit/runtime/pages_manager.py).
+    """
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+
+
+def configuration_labels(table: pd.DataFrame) -> dict[str, str]:
+    """One readable and unique label per measurement, in the order of the table: label to signature."""
+    return {f"{row['title']} · {row['signature'][:6]}": row["signature"] for row in table.to_dict("records")}
+
+
+def forget_unless_in(key: str, options: Container[str]) -> None:
+    """Drop a remembered choice that is not among the options, as after a change of workload."""
+    if st.session_state.get(key) is not None and st.session_state[key] not in options:
+        del st.session_state[key]
+
+
+def clicked_signature(event: Any) -> str | None:
+    """Signature of the clicked point of a chart whose `customdata` holds signatures, or None."""
+    for point in event["selection"]["points"]:
+        data = point.get("customdata")
+        if data:
+            return str(data if isinstance(data, str) else data[0])
+    return None
 
 
 def picked_recipe(workload: str) -> Recipe | None:
@@ -73,6 +105,20 @@ def pick_recipe(workload: str, recipe: Recipe) -> None:
 def status_badge(status: str) -> None:
     """Whether the numbers beside it were measured or simulated."""
     st.badge(status, color=STATUS_COLOURS[status], help=STATUS_HELP[status])
+
+
+def status_line(status: str, detail: str) -> None:
+    """Badge of the numbers above, with what the arrows and brackets mean."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        status_badge(status)
+        st.caption(f"↓ lower is better, ↑ higher is better. Brackets: 95 % interval of the difference. {detail}")
+
+
+def conditions_text(measurement: Measurement) -> str:
+    """Samples, seed and sampler that a measurement was made with."""
+    request = measurement.request
+    settings = ", ".join(f"{name} {value}" for name, value in request.settings.items())
+    return f"{request.n_samples:,} samples, seed {request.seed}, {settings}."
 
 
 def nothing_yet(what: str, next_step: str, *, command: str) -> None:
@@ -92,10 +138,11 @@ def size_tile(place: Any, size_bytes: int, dense_bytes: int) -> None:
     """Weights file against dense."""
     change = size_bytes / dense_bytes - 1
     place.metric(
-        "Weights file, lower is better",
+        "Weights file ↓",
         bytes_text(size_bytes),
-        f"{change:+.0%} against dense ({bytes_text(dense_bytes)})" if change else None,
+        f"{change:+.0%}" if change else None,
         delta_color="inverse",
+        delta_description=f"dense {bytes_text(dense_bytes)}" if change else None,
         border=True,
         help=f"{size_bytes:,} bytes on disk: packed weights, scales, zero points and masks. Dense is float32.",
     )
@@ -108,12 +155,13 @@ def quality_tile(place: Any, measurement: Measurement) -> None:
         place.metric("Quality", "not measured", border=True)
         return
     tied = change.low <= 0 <= change.high
-    shown = f"{change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}] against dense"
+    shown = f"{change.value:+.2f}"
     place.metric(
-        f"FID, {quality.better} is better",
+        f"FID {ARROWS[quality.better]}",
         f"{quality.value:.2f}",
         None if change.value == 0 else shown + (" (tie)" if tied else ""),
         delta_color="off" if tied else "inverse",
+        delta_description=f"[{change.low:+.2f}, {change.high:+.2f}]" if change.value else None,
         border=True,
         help=(
             f"{quality.name}. 95 % interval [{quality.low:.2f}, {quality.high:.2f}]. The difference is paired by "
@@ -126,12 +174,12 @@ def latency_tile(place: Any, measurement: Measurement) -> None:
     """Eager latency at batch 1 against dense, measured interleaved."""
     timed = [latency for latency in measurement.latency if latency.batch == 1]
     if not timed:
-        place.metric("Latency, lower is better", "not measured", border=True)
+        place.metric("Latency ↓", "not measured", border=True)
         return
     latency = timed[0]
     verdict = "tie with dense" if latency.verdict == "tie" else f"{1 / latency.ratio:.2f} × dense speed"
     place.metric(
-        "Latency, lower is better",
+        "Latency ↓",
         f"{latency.median_ms:.1f} ms",
         verdict,
         delta_color="off" if latency.verdict == "tie" else "inverse",

@@ -40,7 +40,7 @@ def show(store: Store, workload: str, recipe: Recipe) -> None:
 @st.fragment
 def explore(store: Store, workload: str) -> None:
     """Controls and picture together, so that a slider reruns only them."""
-    controls, view = st.columns([1, 2.4], gap="large")
+    controls, view = st.columns([1, 2.1], gap="medium")
     with controls, shown_errors():
         recipe = recipe_controls()
         pick_recipe(workload, recipe)

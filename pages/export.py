@@ -6,6 +6,7 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.services import library
 from gencomp_core.workloads import CATALOG
 from pages._widgets import (
+    conditions_text,
     latency_tile,
     pick_recipe,
     pick_workload,
@@ -13,7 +14,7 @@ from pages._widgets import (
     quality_tile,
     shown_errors,
     size_tile,
-    status_badge,
+    status_line,
     store_or_stop,
 )
 
@@ -47,7 +48,7 @@ if measurement:
     size_tile(columns[0], measurement.size_bytes, measurement.dense_size_bytes)
     quality_tile(columns[1], measurement)
     latency_tile(columns[2], measurement)
-    status_badge(measurement.status)
+    status_line(measurement.status, conditions_text(measurement))
 else:
     st.warning("This configuration was not measured: it ships without evidence. Measure it in Explore first.")
     st.page_link("pages/explore.py", label="Open Explore", icon=":material/tune:")

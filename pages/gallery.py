@@ -8,6 +8,8 @@ from gencomp_core.services import library
 from gencomp_core.workloads import CATALOG
 from pages._samples import difference_picture, picture, stored_sheets
 from pages._widgets import (
+    configuration_labels,
+    forget_unless_in,
     nothing_yet,
     pick_recipe,
     pick_workload,
@@ -36,22 +38,28 @@ if table.empty:
     st.stop()
 
 compressed_rows = table[~table["is_dense"]].sort_values("size_bytes")
-titles = dict(zip(compressed_rows["signature"], compressed_rows["title"], strict=True))
-if not titles:
+labels = configuration_labels(compressed_rows)
+if not labels:
     nothing_yet(
         "compressed configurations", "Measure one in Explore.", command="python -m gencomp_core evaluate --help"
     )
     st.stop()
 picked = picked_recipe(workload)
-options = list(titles)
-known = compressed_rows[compressed_rows["recipe_signature"] == picked.signature] if picked else None
-start = options.index(known["signature"].iloc[-1]) if known is not None and len(known) else len(options) // 3
+signatures = list(labels.values())
+known = compressed_rows[compressed_rows["recipe_signature"] == picked.signature] if picked else compressed_rows.iloc[:0]
+first = known["signature"].iloc[-1] if len(known) else library.recommended(compressed_rows)
+start = signatures.index(first) if first in signatures else 0
 
-choose, how, many = st.columns([2, 1.4, 1])
-signature = choose.selectbox(
-    "Configuration", options, index=start, format_func=lambda name: titles[name], key="gallery.configuration",
-    bind="query-params", persist_state="session", required=True,
-)  # fmt: skip
+forget_unless_in("gallery.configuration", labels)
+choose, how, many = st.columns([2, 1.9, 1])
+label = choose.selectbox(
+    "Configuration",
+    list(labels),
+    index=start,
+    key="gallery.configuration",
+    bind="query-params",
+    persist_state="session",
+)
 mode = how.segmented_control(
     "Mode", MODES, default=MODES[0], key="gallery.mode", bind="query-params", persist_state="session", required=True
 )
@@ -59,7 +67,7 @@ size = many.segmented_control(
     "Samples", SIZES, default=36, key="gallery.size", bind="query-params", persist_state="session", required=True
 )
 with shown_errors():
-    measurement = store.measurement(signature)
+    measurement = store.measurement(labels[label])
     pick_recipe(workload, library.recipe_of(measurement))
     sheets = stored_sheets(store, measurement)
     if sheets is None:
@@ -92,6 +100,6 @@ with shown_errors():
         quality_tile(st, measurement)
         psnr = measurement.fidelity["psnr_db"]
         st.metric(
-            "Same-seed PSNR, higher is better", f"{psnr.value:.1f} dB", border=True,
+            "Same-seed PSNR ↑", f"{psnr.value:.1f} dB", border=True,
             help=f"Over {measurement.request.n_samples:,} pairs; 95 % interval [{psnr.low:.1f}, {psnr.high:.1f}].",
         )  # fmt: skip

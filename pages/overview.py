@@ -7,6 +7,7 @@ from gencomp_core.services import library
 from gencomp_core.workloads import CATALOG
 from pages._samples import before_and_after
 from pages._widgets import (
+    conditions_text,
     latency_tile,
     nothing_yet,
     pick_recipe,
@@ -15,7 +16,7 @@ from pages._widgets import (
     restore_demo_button,
     shown_errors,
     size_tile,
-    status_badge,
+    status_line,
     store_or_stop,
 )
 
@@ -60,7 +61,7 @@ with shown_errors():
         delta_color="off", delta_arrow="off", border=True,
         help=f"Dense: {bytes_text(best.dense_size_bytes)}, 32 bits each. {count_text(best.macs)} MACs per sample.",
     )  # fmt: skip
-    status_badge(best.status)
+    status_line(best.status, conditions_text(best))
     before_and_after(store, best, n=24, columns=12)
 
 left, middle, right = st.columns(3)

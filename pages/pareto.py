@@ -7,6 +7,9 @@ from gencomp_core.services import library
 from gencomp_core.workloads import CATALOG
 from pages._explore_views import measured_view
 from pages._widgets import (
+    clicked_signature,
+    configuration_labels,
+    forget_unless_in,
     nothing_yet,
     pick_recipe,
     pick_workload,
@@ -17,7 +20,8 @@ from pages._widgets import (
     table_twin,
 )
 
-COSTS = {"size_bytes": "weights file, bytes", "latency_ms": "eager latency at batch 1, ms"}
+COSTS = {"bytes": "size_bytes", "milliseconds": "latency_ms"}
+COST_TITLES = {"size_bytes": "weights file, bytes", "latency_ms": "eager latency at batch 1, ms"}
 SHOWN = [
     "title", "family", "size_bytes", "n_times_smaller", "quality", "quality_low", "quality_high", "quality_change",
     "sparsity", "effective_bits", "latency_ms", "on_frontier", "n_samples", "origin",
@@ -39,9 +43,9 @@ if table.empty:
 options = library.conditions(table)
 kept = {"bind": "query-params", "persist_state": "session"}
 first, second, third = st.columns([1.2, 1.6, 1])
-cost = first.selectbox("Cost", list(COSTS), format_func=COSTS.get, key="pareto.cost", required=True, **kept)
+cost = COSTS[first.segmented_control("Cost", list(COSTS), default="bytes", required=True, key="pareto.cost", **kept)]
 conditions = second.selectbox(
-    "Measured under", options, key="pareto.conditions", required=True,
+    "Measured under", options, key="pareto.conditions",
     help="Only figures with equal samples, seed, sampler and weights can be compared.", **kept,
 )  # fmt: skip
 only_frontier = third.toggle("Only the frontier", key="pareto.only_frontier", **kept)
@@ -50,45 +54,45 @@ comparable = table[table["conditions"] == conditions]
 points = library.frontier(comparable, x=cost)
 n_unplaced = len(comparable) - len(points)
 shown = points[points["on_frontier"]] if only_frontier else points
-hidden = [f"{n_unplaced} hidden: no {COSTS[cost]}"] if n_unplaced else []
+hidden = [f"{n_unplaced} hidden: no {COST_TITLES[cost]}"] if n_unplaced else []
 hidden += [f"{len(points) - len(shown)} dominated hidden"] if only_frontier else []
-smallest = points[points["on_frontier"]].sort_values("size_bytes")
 if not points.empty:
     st.markdown(
         f"**{int(points['on_frontier'].sum())} of {len(points)}** configurations of {CATALOG[workload].title} are not "
         f"beaten for certain by a cheaper one (overlapping 95 % intervals count as ties). {'; '.join(hidden)}"
     )
 
+labels = configuration_labels(shown.sort_values(cost))
+label_of = {name: text for text, name in labels.items()}
+forget_unless_in("pareto.chosen", labels)
 picked = picked_recipe(workload)
-known = points[points["recipe_signature"] == picked.signature] if picked else points.iloc[:0]
+known = shown[shown["recipe_signature"] == picked.signature] if picked else shown.iloc[:0]
 selected = str(known["signature"].iloc[0]) if len(known) else None
-chart = pareto_chart(shown, x=cost, x_title=COSTS[cost], selected=selected)
+chart = pareto_chart(shown, x=cost, x_title=COST_TITLES[cost], selected=selected)
 event = st.plotly_chart(
     chart, key="pareto.chart", on_select="rerun", selection_mode="points", config={"displaylogo": False},
-    alt=f"Scatter of {len(shown)} configurations: {COSTS[cost]} against FID, with the frontier as a line",
+    alt=f"Scatter of {len(shown)} configurations: {COST_TITLES[cost]} against FID, with the frontier as a line",
 )  # fmt: skip
-clicked = [point["customdata"] for point in event["selection"]["points"] if point.get("customdata")]
-signature = clicked[0][0] if clicked and isinstance(clicked[0], list) else (clicked[0] if clicked else None)
-if signature is not None and st.session_state.get("pareto.clicked") != signature:
-    st.session_state["pareto.clicked"] = signature
-    st.session_state["pareto.chosen"] = signature
-
-ordered = shown.sort_values(cost)
-names = {
-    row["signature"]: f"{row['title']}  ({row['n_times_smaller']:.1f} × smaller, FID {row['quality']:.2f})"
-    for row in ordered.to_dict("records")
-}
-if st.session_state.get("pareto.chosen") not in names and selected in names:
-    st.session_state["pareto.chosen"] = selected
+clicked = clicked_signature(event)
+if clicked in label_of and st.session_state.get("pareto.clicked") != clicked:
+    st.session_state["pareto.clicked"] = clicked
+    st.session_state["pareto.chosen"] = label_of[clicked]
+elif selected and st.session_state.get("pareto.shown") != (workload, picked.signature):
+    st.session_state["pareto.chosen"] = label_of[selected]
 chosen = st.selectbox(
-    "Configuration (click a point, or choose here)", list(names), index=None, format_func=names.get,
-    key="pareto.chosen", placeholder="none picked", **kept,
+    "Configuration (click a point, or choose here)", list(labels), index=None, key="pareto.chosen",
+    placeholder="none picked", **kept,
 )  # fmt: skip
 table_twin(shown[SHOWN], filename=f"{workload}-pareto.csv", key="pareto")
 if chosen:
     with shown_errors():
-        measurement = store.measurement(chosen)
-        pick_recipe(workload, library.recipe_of(measurement))
+        measurement = store.measurement(labels[chosen])
+        recipe = library.recipe_of(measurement)
+        newly_picked = picked is None or picked.signature != recipe.signature
+        pick_recipe(workload, recipe)
+        st.session_state["pareto.shown"] = (workload, recipe.signature)
+        if newly_picked:
+            st.rerun()  # so that the chart rings the point
         st.subheader(measurement.title)
         left, right, _ = st.columns(3)
         if left.button("Open in Explore", icon=":material/tune:", width="stretch"):

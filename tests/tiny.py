@@ -95,10 +95,13 @@ def layers(seed: int = 0) -> Layers:
 
 @dataclass
 class Bare:
-    """As much of a workload as compressing needs: a name and a model."""
+    """As much of a workload as compressing needs: a name, a model and its shape."""
 
     model: nn.Module = field(default_factory=layers)
     name: str = "tiny-layers"
+
+    def empty_network(self) -> nn.Module:
+        return Layers()
 
 
 def pruning(sparsity: float, **fields: object) -> dict[str, object]:

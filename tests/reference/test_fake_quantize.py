@@ -20,12 +20,12 @@ def normal_weight(*shape: int) -> Tensor:
 def test_per_channel_matches_torch(
     shape: tuple[int, ...], axis: int, bits: int, symmetric: bool, clip_mse: bool
 ) -> None:
-    weight, format = normal_weight(*shape), IntegerFormat(bits, symmetric)
-    ours = quantize_weight(weight, format, clip_mse=clip_mse, transposed=axis == 1)
+    weight, integers = normal_weight(*shape), IntegerFormat(bits, symmetric)
+    ours = quantize_weight(weight, integers, clip_mse=clip_mse, transposed=axis == 1)
     scale = ours.scale.float()[:, 0]
     zero = torch.zeros(len(scale)) if ours.zero_point is None else ours.zero_point[:, 0]
     theirs = torch.fake_quantize_per_channel_affine(
-        weight, scale, zero.to(torch.int32), axis, format.lowest, format.highest
+        weight, scale, zero.to(torch.int32), axis, integers.lowest, integers.highest
     )
     assert same_bits(ours.dequantize(), theirs + 0.0)  # torch keeps the sign of a zero
 
@@ -33,17 +33,17 @@ def test_per_channel_matches_torch(
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_per_tensor_matches_torch(bits: int, symmetric: bool) -> None:
-    weight, format = normal_weight(9, 31), IntegerFormat(bits, symmetric)
-    ours = quantize_weight(weight, format, granularity="tensor")
+    weight, integers = normal_weight(9, 31), IntegerFormat(bits, symmetric)
+    ours = quantize_weight(weight, integers, granularity="tensor")
     zero = 0 if ours.zero_point is None else int(ours.zero_point)
-    theirs = torch.fake_quantize_per_tensor_affine(weight, float(ours.scale), zero, format.lowest, format.highest)
+    theirs = torch.fake_quantize_per_tensor_affine(weight, float(ours.scale), zero, integers.lowest, integers.highest)
     assert same_bits(ours.dequantize(), theirs + 0.0)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_each_group_matches_torch_on_its_own(symmetric: bool) -> None:
-    weight, format = normal_weight(5, 22), IntegerFormat(4, symmetric)
-    ours = quantize_weight(weight, format, granularity="group", group_size=8)
+    weight, integers = normal_weight(5, 22), IntegerFormat(4, symmetric)
+    ours = quantize_weight(weight, integers, granularity="group", group_size=8)
     for group, columns in enumerate([slice(0, 8), slice(8, 16), slice(16, 22)]):
         zero = torch.zeros(5) if ours.zero_point is None else ours.zero_point[:, group]
         theirs = torch.fake_quantize_per_channel_affine(
@@ -51,8 +51,8 @@ def test_each_group_matches_torch_on_its_own(symmetric: bool) -> None:
             ours.scale.float()[:, group],
             zero.to(torch.int32),
             0,
-            format.lowest,
-            format.highest,
+            integers.lowest,
+            integers.highest,
         )
         assert same_bits(ours.dequantize()[:, columns], theirs + 0.0)
 
@@ -70,8 +70,8 @@ def test_affine_bytes_match_torch_quantized_tensors() -> None:
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_the_step_spans_the_range_of_the_weights(bits: int, symmetric: bool) -> None:
-    weight, format = normal_weight(6, 40), IntegerFormat(bits, symmetric)
+    weight, integers = normal_weight(6, 40), IntegerFormat(bits, symmetric)
     extent = weight.abs().amax(1) if symmetric else weight.amax(1) - weight.amin(1)
-    step = quantize_weight(weight, format).scale.float()[:, 0]
-    assert (step >= extent / format.highest).all()
-    assert (step <= extent / format.highest * (1 + 2**-10)).all()  # rounded up to float16
+    step = quantize_weight(weight, integers).scale.float()[:, 0]
+    assert (step >= extent / integers.highest).all()
+    assert (step <= extent / integers.highest * (1 + 2**-10)).all()  # rounded up to float16

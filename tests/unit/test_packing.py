@@ -1,4 +1,5 @@
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import nn
 
 from gencomp_core.artifact import sparse
@@ -17,7 +18,18 @@ from gencomp_core.errors import ArtifactError
 from gencomp_core.models.diffusion import FlowUNet, UNetConfig
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.variant import Variant, compress
-from tests.tiny import Bare, Layers, TinyDiffusion, TinyVAE, layers, pruning, quantization, randomise_, recipe, same_bits
+from tests.tiny import (
+    Bare,
+    Layers,
+    TinyDiffusion,
+    TinyVAE,
+    layers,
+    pruning,
+    quantization,
+    randomise_,
+    recipe,
+    same_bits,
+)
 
 # --- bits
 
@@ -114,20 +126,13 @@ RECIPES = {
     "quantize, prune": recipe(quantization(4), pruning(0.9)),
     "quantize affine, prune": recipe(quantization(5, symmetric=False, group_size=12), pruning(0.5)),
     "mixed overrides": recipe(
-        pruning(0.5, layers={"*conv*": {"sparsity": 0.9}, "out": {"skip": True}}),
-        quantization(
-            4, layers={"out": {"bits": 8}, "*cond*": {"skip": True}, "*1*": {"granularity": "group", "symmetric": False}}
-        ),
-    )
-    if False
-    else recipe(
         pruning(0.5, layers={"*conv*": {"sparsity": 0.9}, "*out*": {"skip": True}}),
         quantization(
             4, layers={"*out*": {"bits": 8}, "*emb*": {"skip": True}, "*1*": {"group_size": 8, "symmetric": False}}
         ),
     ),
 }
-WORKLOADS = {"tiny-diffusion": TinyDiffusion(), "tiny-vae": TinyVAE(), "tiny-layers": Bare()}
+WORKLOADS = {workload.name: workload for workload in (TinyDiffusion(), TinyVAE(), Bare())}
 
 
 def assert_unpacks_exactly(variant: Variant, empty: nn.Module) -> None:
@@ -146,8 +151,7 @@ def assert_unpacks_exactly(variant: Variant, empty: nn.Module) -> None:
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 @pytest.mark.parametrize("of", RECIPES.values(), ids=RECIPES)
 def test_what_is_packed_unpacks_bit_for_bit(workload: Bare, of: Recipe) -> None:
-    empty = randomise_(type(workload.model)(*([workload.model.config] if hasattr(workload.model, "config") else [])), 9)
-    assert_unpacks_exactly(compress(workload, of), empty)
+    assert_unpacks_exactly(compress(workload, of), randomise_(workload.empty_network(), 9))
 
 
 @given(
@@ -268,7 +272,7 @@ def test_a_truncated_file_is_damaged(kept: float) -> None:
     assert "the weights file is damaged" in artifact_line(cut, Layers())
 
 
-@pytest.mark.parametrize("content", [b"GIF89a" * 50, b"\x02" + bytes(7) + b"{}", b"\x02" + bytes(7) + b"[]"])
+@pytest.mark.parametrize("content", [b"GIF89a" * 50, b"\x02" + bytes(7) + b"{}", save({"weight": torch.ones(2)})])
 def test_another_kind_of_file_is_no_weights_file(content: bytes) -> None:
     assert "the weights file" in artifact_line(content, Layers())
 
@@ -284,29 +288,44 @@ def test_a_flipped_byte_at_the_start_is_damage(position: int) -> None:
     assert "the weights file is damaged" in artifact_line(bytes(content), Layers())
 
 
-@pytest.mark.xfail(strict=True, reason="a KeyError for 'layout' leaks, and broken digits load as other weights")
-@pytest.mark.parametrize("flip", [0x01, 0x04])
-def test_any_flipped_byte_in_the_header_is_an_artifact_error(flip: int) -> None:
-    content = pruned_4_bit()
-    intact = Layers()
-    unpack_into(content, intact)
-    wrong = []
+@pytest.mark.xfail(strict=True, reason="the header is taken for a mapping before safetensors has looked at it")
+def test_a_header_that_is_a_list_is_damage() -> None:
+    assert "the weights file is damaged" in artifact_line(b"\x02" + bytes(7) + b"[]", Layers())
+
+
+@cache
+def flips_of_the_header(content: bytes) -> dict[int, str | Layers]:
+    """What comes of flipping one bit of each byte of the header: a network, an error line, or a bug."""
+    outcomes: dict[int, str | Layers] = {}
     for position in header_bytes_of(content):
         flipped = bytearray(content)
-        flipped[position] ^= flip
+        flipped[position] ^= 0x01
         network = Layers()
         try:
             unpack_into(bytes(flipped), network)
+            outcomes[position] = network
         except ArtifactError as error:
-            if "\n" not in str(error):
-                continue
+            outcomes[position] = str(error)
         except Exception as error:  # noqa: BLE001 (the claim is that nothing else comes out)
-            wrong.append((position, repr(error)))
-            continue
-        state = network.state_dict()
-        if any(not same_bits(value, state[name]) for name, value in intact.state_dict().items()):
-            wrong.append((position, "loads as other weights"))
-    assert wrong == []
+            outcomes[position] = f"leaked: {error!r}"
+    return outcomes
+
+
+@pytest.mark.xfail(strict=True, reason="a damaged 'layout' key leaks a KeyError")
+def test_a_flipped_bit_in_the_header_leaks_no_other_error() -> None:
+    lines = {place: found for place, found in flips_of_the_header(pruned_4_bit()).items() if isinstance(found, str)}
+    assert len(lines) > 1000
+    assert {place: line for place, line in lines.items() if line.startswith("leaked") or "\n" in line} == {}
+
+
+@pytest.mark.xfail(strict=True, reason="bits, gap_bits and n are believed as they stand; nothing checks the content")
+def test_a_flipped_bit_in_the_header_never_loads_as_other_weights() -> None:
+    content, intact = pruned_4_bit(), Layers()
+    unpack_into(content, intact)
+    expected = intact.state_dict()
+    loaded = [found.state_dict() for found in flips_of_the_header(content).values() if isinstance(found, Layers)]
+    changed = [state for state in loaded if any(not same_bits(state[name], expected[name]) for name in expected)]
+    assert changed == []
 
 
 def test_another_format_is_named() -> None:
@@ -324,9 +343,8 @@ def test_weights_of_another_shape_name_the_tensor() -> None:
 
 
 def test_weights_of_another_network_name_the_tensor() -> None:
-    assert "does not fit the network at class_embedding.weight" in artifact_line(
-        pack(TinyVAE().model, {}).content, Layers()
-    ).replace("tokens", "class_embedding")
+    line = artifact_line(pack(TinyVAE().model, {}).content, Layers())
+    assert "does not fit the network at tokens.weight" in line
 
 
 @pytest.mark.xfail(strict=True, reason="tensors that the network does not have are left unread in silence")

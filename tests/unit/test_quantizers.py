@@ -83,13 +83,11 @@ def test_what_is_quantized_quantizes_to_itself(weight: Tensor, format: IntegerFo
 
 
 @given(weights, st.integers(2, 8), st.booleans())
-def test_affine_weights_that_fill_the_range_quantize_to_themselves(
-    weight: Tensor, bits: int, transposed: bool
-) -> None:
-    format = IntegerFormat(bits, symmetric=False)
-    once = quantize_weight(weight, format, transposed=transposed)
-    assume((once.codes.amin(1) == 0).all() and (once.codes.amax(1) == format.highest).all())
-    twice = quantize_weight(once.dequantize(), format, transposed=transposed)
+def test_affine_weights_that_fill_the_range_quantize_to_themselves(weight: Tensor, bits: int, transposed: bool) -> None:
+    integers = IntegerFormat(bits, symmetric=False)
+    once = quantize_weight(weight, integers, transposed=transposed)
+    assume((once.codes.amin(1) == 0).all() and (once.codes.amax(1) == integers.highest).all())
+    twice = quantize_weight(once.dequantize(), integers, transposed=transposed)
     assert torch.equal(twice.codes, once.codes)
     assert same_bits(twice.dequantize(), once.dequantize())
 

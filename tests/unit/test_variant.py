@@ -101,7 +101,8 @@ def test_a_glob_that_fits_nothing_is_fine() -> None:
 
 def test_overrides_hold_for_their_layer_alone() -> None:
     variant = compress(
-        Bare(), recipe(pruning(0.5, layers={"conv*": {"sparsity": 0.2}, "conv2d": {"skip": True}, "linear": {"sparsity": 0}}))
+        Bare(),
+        recipe(pruning(0.5, layers={"conv*": {"sparsity": 0.2}, "conv2d": {"skip": True}, "linear": {"sparsity": 0}})),
     )
     found = {name: int((weight == 0).sum()) for name, weight in weights(variant).items()}
     sizes = {name: weight.numel() for name, weight in weights(variant).items()}

@@ -1,0 +1,1 @@
+"""Benchmarks, run by hand; their tables are kept in docs/benchmarks.md."""
