@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gencomp_core.errors import EvaluationError, GenCompError
 
@@ -27,14 +27,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 SECONDS_A_LINE = 1.0
+MAX_SEED = 2**31 - 1
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 StoreUrl = Annotated[str | None, typer.Option("--store", help="URL or file of the store (default: GENCOMP_STORE).")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of noise and random stages.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of noise and random stages.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file, YAML or JSON.")]
 Sampling = Annotated[
@@ -63,7 +64,9 @@ def workloads(as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, t
     listing = library.workload_table(_open(store))
     if as_json:
         return _print_json(listing)
-    table = Table("workload", "metric", "parameters", "bytes", "dense quality", "what it is", box=None)
+    table = Table(
+        Column("workload", no_wrap=True), "metric", "parameters", "bytes", "dense quality", "what it is", box=None
+    )
     for row in listing:
         quality = row["quality"]
         shown = f"{quality['value']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}]" if quality else "not measured"
@@ -104,7 +107,7 @@ def inspect(
     facts = [asdict(layer) for layer in layer_facts(workload)]
     if as_json:
         return _print_json({"workload": workload, "layers": facts})
-    table = Table("layer", "kind", "shape", "parameters", "MACs per sample", box=None)
+    table = Table(Column("layer", no_wrap=True), "kind", "shape", "parameters", "MACs per sample", box=None)
     for row in facts:
         shape = " × ".join(map(str, row["shape"]))
         table.add_row(row["name"], row["kind"], shape, _count(row["n_params"]), _count(row["macs"]))
@@ -272,7 +275,9 @@ def train(
     config: Annotated[Path | None, typer.Option("--config", help="Training configuration, YAML.")] = None,
     as_json: AsJson = False,
     store: StoreUrl = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Replaces the configuration's seed.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="In place of the configuration's.")
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Train a bundled network from scratch, or go on with a run that was stopped."""

@@ -7,11 +7,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gencomp_core.recipes.recipe import Recipe
+
 METHOD_VERSION = "1"
 """Raise when a change to sampling, metrics, packing or stages gives other numbers for the same request."""
 
 Status = Literal["measured", "simulated", "failed"]
 Better = Literal["lower", "higher"]
+LatencyVerdict = Literal["faster", "slower", "tie", "unclear"]
 
 
 class Record(BaseModel):
@@ -63,7 +66,7 @@ class Latency(Record):
         dense_eager_median_ms: dense model in torch eager, same rounds.
         ratio, ratio_low, ratio_high: compressed / dense CPU time of the same round: median, quartiles.
         noise_low, noise_high: ratios that mean nothing here: 5 to 95 % of dense against itself, at least ±5 %.
-        verdict: `tie` when the ratio lies within the noise.
+        verdict: `tie` when the ratio lies within the noise, `unclear` when it does not but the machine was busy.
         busy: another process took the core for a notable part of the time.
         machine: processor that it was measured on.
         measured_at: ISO date and time, UTC.
@@ -83,7 +86,7 @@ class Latency(Record):
     ratio_high: float
     noise_low: float
     noise_high: float
-    verdict: Literal["faster", "slower", "tie"]
+    verdict: LatencyVerdict
     busy: bool
     machine: str
     measured_at: str
@@ -136,7 +139,8 @@ class EvaluationRequest(Record):
     @property
     def signature(self) -> str:
         """16 hex digits; equal for equal requests under the same method version."""
-        text = json.dumps([METHOD_VERSION, self.model_dump()], sort_keys=True)
+        recipe = Recipe.from_dict(self.recipe).signature
+        text = json.dumps([METHOD_VERSION, recipe, self.model_dump(exclude={"recipe"})], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def dense(self) -> "EvaluationRequest":

@@ -177,12 +177,14 @@ def latency_tile(place: Any, measurement: Measurement) -> None:
         place.metric("Latency ↓", "not measured", border=True)
         return
     latency = timed[0]
-    verdict = "tie with dense" if latency.verdict == "tie" else f"{1 / latency.ratio:.2f} × dense speed"
+    verdict = {"tie": "tie with dense", "unclear": "machine busy"}.get(
+        latency.verdict, f"{1 / latency.ratio:.2f} × dense speed"
+    )
     place.metric(
         "Latency ↓",
         f"{latency.median_ms:.1f} ms",
         verdict,
-        delta_color="off" if latency.verdict == "tie" else "inverse",
+        delta_color="off" if latency.verdict in ("tie", "unclear") else "inverse",
         delta_arrow="off",
         border=True,
         help=(

@@ -27,7 +27,7 @@ def randomise_(model: nn.Module, seed: int) -> nn.Module:
 
 
 class TinyDiffusion(FashionDiffusion):
-    """The diffusion workload on a network of 49,396 parameters, unlearned."""
+    """The diffusion workload on a network of 64,052 parameters, unlearned."""
 
     name = "tiny-diffusion"
     title = "Tiny diffusion"
@@ -49,7 +49,7 @@ class TinyDiffusion(FashionDiffusion):
 
 
 class TinyVAE(FashionVAEWorkload):
-    """The VAE workload on a network of 81,361 parameters, unlearned."""
+    """The VAE workload on a network of 75,265 parameters, unlearned."""
 
     name = "tiny-vae"
     title = "Tiny VAE"

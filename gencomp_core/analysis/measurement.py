@@ -26,6 +26,7 @@ from gencomp_core.records import (
     Estimate,
     EvaluationRequest,
     Latency,
+    LatencyVerdict,
     Measurement,
     Progress,
     Quality,
@@ -59,6 +60,7 @@ def make_request(
             f"--samples must be in [{MIN_SAMPLES}, {MAX_SAMPLES}], got {n_samples}. FID over fewer means nothing; "
             "figures for a report take 5000."
         )
+    feature_spaces[extractor]  # an unknown one is refused before anything is computed
     return EvaluationRequest(
         workload=workload.name,
         weights_hash=workload.weights_hash,
@@ -121,7 +123,7 @@ def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[P
         signature=request.signature,
         request=request,
         status="measured",
-        macs=count_macs(workload, shipped.model, dict(request.settings))[""],
+        macs=count_macs(workload, shipped.model, request.settings),
         quality=quality,
         dense_quality=dense_quality,
         quality_change=change,
@@ -185,11 +187,19 @@ def measure_latency(
         ratio_high=float(high),
         noise_low=float(noise_low),
         noise_high=float(noise_high),
-        verdict="tie" if tie else ("faster" if ratio < 1 else "slower"),
+        verdict=_verdict(float(ratio), tie=tie, busy=timing.busy),
         busy=timing.busy,
         machine=str(machine()["processor"]),
         measured_at=now(),
     )
+
+
+def _verdict(ratio: float, *, tie: bool, busy: bool) -> LatencyVerdict:
+    if tie:
+        return "tie"
+    if busy:
+        return "unclear"
+    return "faster" if ratio < 1 else "slower"
 
 
 def estimate(interval: Interval) -> Estimate:

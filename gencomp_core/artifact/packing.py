@@ -5,7 +5,9 @@ quantized weights as integers of their own width with float16 scales and packed 
 others as the floats that they are. `size_bytes` everywhere is the length of this file.
 """
 
+import hashlib
 import json
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,9 +79,9 @@ def pack(model: nn.Module, quantized: dict[str, QuantizedWeight]) -> PackedWeigh
         layer = name.removesuffix(".weight")
         own: dict[str, Tensor] = {}
         if layer in quantized and name.endswith(".weight"):
-            layout, described = _pack_quantized(name, quantized[layer], own)
+            layout, described = _pack_quantized(name, quantized[layer].cpu(), own)
         else:
-            layout, described = _pack_float(name, value, own)
+            layout, described = _pack_float(name, value.cpu(), own)
         if layout:
             layouts[name] = layout
         parts |= own
@@ -99,7 +101,8 @@ def pack(model: nn.Module, quantized: dict[str, QuantizedWeight]) -> PackedWeigh
             )
         )
     # One key only: safetensors writes several in an order that changes from file to file.
-    header = json.dumps({"format": FORMAT, "layout": layouts}, separators=(",", ":"))
+    fields = {"format": FORMAT, "sha256": _digest(parts, layouts), "layout": layouts}
+    header = json.dumps(fields, separators=(",", ":"))
     return PackedWeights(save(parts, metadata={"gencomp": header}), tuple(tensors))
 
 
@@ -112,11 +115,13 @@ def unpack_into(content: bytes, network: nn.Module) -> dict[str, QuantizedWeight
     try:
         header = _header(content)
         parts = load(content)
-    except (SafetensorError, ValueError) as error:
+        if header["format"] != FORMAT:
+            raise ArtifactError(f"the weights file must have format {FORMAT}, got {header['format']}. Export it again.")
+        layouts = dict(header["layout"])
+        if header["sha256"] != _digest(parts, layouts):
+            raise ArtifactError("the weights file is damaged (its content has another checksum). Export it again.")
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"the weights file is damaged ({error}). Export the artifact again.") from None
-    if header.get("format") != FORMAT:
-        raise ArtifactError(f"the weights file must have format {FORMAT}, got {header.get('format')}. Export it again.")
-    layouts = header["layout"]
     layers = weight_layers(network)
     quantized, state = {}, {}
     for name, target in _own_tensors(network).items():
@@ -131,13 +136,16 @@ def unpack_into(content: bytes, network: nn.Module) -> dict[str, QuantizedWeight
             else:
                 state[name] = torch.from_numpy(_decode(name, layout, parts, target.numel(), 32, 0))
                 state[name] = state[name].view(torch.float32).reshape(target.shape)
-        except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise ArtifactError(f"the weights file does not fit the network at {name} ({error}).") from None
         if state[name].shape != target.shape:
             raise ArtifactError(
                 f"the weights file does not fit the network at {name}: "
                 f"{tuple(state[name].shape)} in the file, {tuple(target.shape)} in the network."
             )
+    stray = [part for part in parts if not _belongs(part, state)]
+    if stray:
+        raise ArtifactError(f"the weights file does not fit the network, which has no {stray[0]}. Use the file's own.")
     with torch.no_grad():
         for name, target in _own_tensors(network).items():
             target.copy_(state[name])
@@ -153,6 +161,20 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
             seen.add(id(value))
             own[name] = value.detach()
     return own
+
+
+def _digest(parts: dict[str, Tensor], layouts: dict[str, Any]) -> str:
+    """Hex SHA-256 of all that the file holds."""
+    digest = hashlib.sha256(json.dumps(layouts, sort_keys=True).encode())
+    for name in sorted(parts):
+        digest.update(f"{name} {parts[name].dtype} {tuple(parts[name].shape)}".encode())
+        digest.update(parts[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _belongs(part: str, names: Container[str]) -> bool:
+    """Whether a stored part is one of these tensors, or a piece of one (`.values`, `.scale`, ...)."""
+    return part in names or part.rpartition(".")[0] in names
 
 
 def _header(content: bytes) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomp_core.errors import RecipeError
-from gencomp_core.recipes.stages import Stage
+from gencomp_core.recipes.stages import Stage, is_glob
 from gencomp_core.registry import suggestion
 
 WEIGHT_LAYERS = (
@@ -67,7 +67,7 @@ def layers_for(stage: Stage, layers: dict[str, nn.Module], *, owner: str) -> dic
     """
     names = list(layers)
     for pattern in stage.unmatched_names(names):
-        if not any(sign in pattern for sign in "*?["):
+        if not is_glob(pattern):
             raise RecipeError(
                 f"{stage.kind}: layers.{pattern} must name a layer of {owner}, got {pattern!r}."
                 f"{suggestion(pattern, names)} 'gencomp inspect {owner}' lists them; a glob such as "

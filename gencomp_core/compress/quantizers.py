@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gencomp_core.compress.layers import from_rows, to_rows
+from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.formats import IntegerFormat
 
 SMALLEST_SCALE = 2.0**-14  # smallest normal float16; a channel of zeros gets it
+LARGEST_SCALE = torch.finfo(torch.float16).max
 MSE_SHRINKS = torch.linspace(1.0, 0.3, 36)
 
 
@@ -54,6 +56,11 @@ class QuantizedWeight:
         zero: Tensor | int = 0 if self.zero_point is None else self._spread(self.zero_point)
         return replace(self, codes=torch.where(keep, self.codes, zero).to(torch.int16))
 
+    def cpu(self) -> "QuantizedWeight":
+        """The same integers on the CPU."""
+        zero_point = None if self.zero_point is None else self.zero_point.cpu()
+        return replace(self, codes=self.codes.cpu(), scale=self.scale.cpu(), zero_point=zero_point)
+
     def _spread(self, per_group: Tensor) -> Tensor:
         """(rows, n_groups) -> broadcastable to (rows, columns)."""
         if per_group.shape[1] == 1:
@@ -80,6 +87,9 @@ def quantize_weight(
         granularity: `tensor`, `channel` or `group`.
         group_size: columns per scale when the granularity is `group`.
         clip_mse: shrink each range to the one with the least squared error.
+
+    Raises:
+        RecipeError: weights so large that their scale is no float16.
 
     Source: Krishnamoorthi 2018 (arXiv:1806.08342), sections 2.1 and 2.2.
     """
@@ -115,6 +125,11 @@ def _affine(low: Tensor, high: Tensor, format: IntegerFormat) -> tuple[Tensor, T
     """Scale (float16, rounded up) and zero point (int16) of ranges that contain 0."""
     extent = torch.maximum(-low, high) if format.symmetric else high - low
     exact = extent / format.highest
+    if exact.numel() and float(exact.max()) > LARGEST_SCALE:
+        raise RecipeError(
+            f"Steps between {format.bits}-bit weights must be at most {LARGEST_SCALE:,.0f} (float16), got "
+            f"{float(exact.max()):,.0f}. Skip the layer with such large weights."
+        )
     scale = _half_rounded_up(exact.clamp_min(SMALLEST_SCALE))
     if format.symmetric:
         return scale, torch.zeros_like(scale, dtype=torch.int16)

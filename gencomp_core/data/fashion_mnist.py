@@ -7,6 +7,7 @@ tuning and display need nothing else.
 """
 
 import gzip
+import math
 import os
 import zlib
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ CLASS_NAMES = (
 )
 SUBSET_FOLDER = ASSETS / "data" / "fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+MARK = "train-images-idx3-ubyte.gz"
 FILE_STEM = {"train": "train", "test": "t10k", "subset": "subset"}
 N_IMAGES = {"train": 60_000, "test": 10_000, "subset": 10_000}
 
@@ -78,10 +80,12 @@ def load_split(split: Split) -> LabelledImages:
 def find_folder() -> Path:
     """Folder with the four original files; downloads them through torchvision as the last resort."""
     configured = os.environ.get("GENCOMP_DATA")
-    candidates = [Path(configured)] if configured else []
-    candidates += [DEBIAN_FOLDER, home() / "data" / "FashionMNIST" / "raw"]
-    for folder in candidates:
-        if (folder / "train-images-idx3-ubyte.gz").exists():
+    if configured:
+        if (Path(configured) / MARK).exists():
+            return Path(configured)
+        raise DataError(f"GENCOMP_DATA must be a folder with {MARK} and its three companions, got {configured!r}.")
+    for folder in (DEBIAN_FOLDER, home() / "data" / "FashionMNIST" / "raw"):
+        if (folder / MARK).exists():
             return folder
     return _download()
 
@@ -107,14 +111,16 @@ def read_idx(path: Path) -> np.ndarray:
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise DataError(f"{path} is no IDX file of bytes (starts with {content[:4].hex()}). Replace it.")
     n_dims = content[3]
-    shape = tuple(np.frombuffer(content, ">u4", n_dims, offset=4).tolist())
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * n_dims)
-    if values.size != np.prod(shape):
+    if len(content) < 4 + 4 * n_dims:
+        raise DataError(f"{path} is damaged: it ends within its header. Replace it with a fresh copy.")
+    body = content[4 + 4 * n_dims :]
+    shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(n_dims))
+    if len(body) != math.prod(shape):
         raise DataError(
-            f"{path} is damaged: its header promises {int(np.prod(shape))} bytes, it holds {values.size}. "
+            f"{path} is damaged: its header promises {math.prod(shape)} bytes, it holds {len(body)}. "
             "Replace it with a fresh copy."
         )
-    return values.reshape(shape).copy()
+    return np.frombuffer(body, np.uint8).reshape(shape).copy()
 
 
 def balanced_indices(labels: Tensor, per_class: int) -> Tensor:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gencomp_core.compress.layers import weight_layers, weight_of
-from gencomp_core.workloads.base import Workload, complete_settings
+from gencomp_core.recipes.stages import STAGES
+from gencomp_core.workloads.base import Settings, Workload, complete_settings
 
 
 @dataclass(frozen=True)
@@ -37,25 +38,50 @@ def count_params(model: nn.Module) -> tuple[int, int]:
     return sum(p.numel() for p in parameters), sum(int(torch.count_nonzero(p)) for p in parameters)
 
 
-def count_macs(workload: Workload, model: nn.Module, settings: dict[str, int | float | str]) -> dict[str, int]:
-    """Multiply-accumulates to generate one sample: by layer name, and the total under "".
+def count_macs(workload: Workload, model: nn.Module, settings: Settings) -> int:
+    """Multiply-accumulates to generate one sample, over all calls of the network.
 
-    Counted by torch's FLOP counter (two FLOPs a MAC) over convolutions and matrix products.
+    Counted by torch's FLOP counter (two FLOPs a MAC): convolutions and all matrix products, those
+    of attention included.
     """
     counter = FlopCounterMode(display=False)
     with counter:
         workload.generate(model, 0, 1, seed=0, settings=settings)
-    prefix = type(model).__name__
-    counts = {"": counter.get_total_flops() // 2}
-    for path, flops in counter.get_flop_counts().items():
-        if path.startswith(f"{prefix}."):
-            counts[path.removeprefix(f"{prefix}.")] = sum(flops.values()) // 2
+    return counter.get_total_flops() // 2
+
+
+def count_layer_macs(workload: Workload, model: nn.Module, settings: Settings) -> dict[str, int]:
+    """Multiply-accumulates of each compressible layer to generate one sample, by layer name."""
+    counts: dict[str, int] = {}
+
+    def count(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        counts[name] = counts.get(name, 0) + _layer_macs(layer, inputs[0], output)
+
+    hooks = [
+        layer.register_forward_hook(lambda layer, inputs, output, name=name: count(name, layer, inputs, output))
+        for name, layer in weight_layers(model).items()
+    ]
+    try:
+        workload.generate(model, 0, 1, seed=0, settings=settings)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return counts
+
+
+def _layer_macs(layer: nn.Module, x: Tensor, output: Tensor) -> int:
+    """Each output value (input value for a transposed convolution) meets one row of the weight."""
+    if isinstance(layer, nn.Embedding):
+        return 0  # a look-up
+    weight = weight_of(layer)
+    if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        return x.numel() * weight[0].numel()
+    return output.numel() * weight[0].numel()
 
 
 def inspect_layers(workload: Workload) -> list[LayerFacts]:
     """Every compressible layer of a workload, in the order of the model."""
-    macs = count_macs(workload, workload.model, complete_settings(workload))
+    macs = count_layer_macs(workload, workload.model, complete_settings(workload))
     return [
         LayerFacts(
             name=name,
@@ -63,7 +89,7 @@ def inspect_layers(workload: Workload) -> list[LayerFacts]:
             shape=tuple(weight_of(layer).shape),
             n_params=sum(p.numel() for p in layer.parameters()),
             macs=macs.get(name, 0),
-            can=("magnitude-pruning", "weight-quantization"),
+            can=tuple(STAGES),
         )
         for name, layer in weight_layers(workload.model).items()
     ]

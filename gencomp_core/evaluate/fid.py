@@ -95,8 +95,13 @@ def frechet_distance(mean: Tensor, covariance: Tensor, real_mean: Tensor, real_c
 
 
 @cache
-def noise_floor(real: Reference, n: int) -> float:
-    """FID of n real test images: what a perfect generator would get at this sample count."""
+def noise_floor(real: Reference, n: int) -> float | None:
+    """FID of n real test images: what a perfect generator would get at this sample count.
+
+    None where there are fewer than n test images.
+    """
+    if n > len(real.test_features):
+        return None
     order = torch.randperm(len(real.test_features), generator=torch.Generator().manual_seed(0))
     return fid(real.test_features[order[:n]], real)
 

@@ -1,4 +1,4 @@
-"""Honest timing on shared machines: interleaved, order flipped, paired, with the noise floor beside it.
+"""Honest timing on shared machines: interleaved in every order, paired, with the noise floor beside it.
 
 Sequential timing of one model against itself gave ratios from 0.70 to 1.07 on a shared machine;
 interleaved pairs of process CPU time gave 0.995 to 1.042 (see docs/benchmarks.md).
@@ -7,6 +7,7 @@ interleaved pairs of process CPU time gave 0.995 to 1.042 (see docs/benchmarks.m
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Timing:
 
 
 def interleave(runs: dict[str, Run], *, threads: int, rounds: int = ROUNDS) -> Timing:
-    """Time several ways to do the same work, each once a round, the order flipped every round.
+    """Time several ways to do the same work, each once a round, the rounds going through all orders.
 
     Args:
         runs: what to call, by name.
@@ -59,13 +60,12 @@ def interleave(runs: dict[str, Run], *, threads: int, rounds: int = ROUNDS) -> T
     repeats = {name: _repeats(run) for name, run in runs.items()}
     wall: dict[str, list[float]] = {name: [] for name in runs}
     cpu: dict[str, list[float]] = {name: [] for name in runs}
-    order = list(runs)
-    for _ in range(rounds):
-        for name in order:
+    orders = list(permutations(runs))
+    for number in range(rounds):
+        for name in orders[number % len(orders)]:
             wall_ms, cpu_ms = _time(runs[name], repeats[name])
             wall[name].append(wall_ms)
             cpu[name].append(cpu_ms)
-        order.reverse()
     walls = {name: np.array(values) for name, values in wall.items()}
     cpus = {name: np.array(values) for name, values in cpu.items()}
     typical = float(np.median(np.concatenate([walls[name] / cpus[name] for name in runs])))

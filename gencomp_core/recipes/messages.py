@@ -114,7 +114,9 @@ def _range_of(location: tuple[int | str, ...]) -> str:
 
 
 def _remedy(name: str, value: Any) -> str:
-    if name == "sparsity" and isinstance(value, int | float) and 1 <= value <= 100 and math.isfinite(value):
+    if name == "sparsity" and value == 1:
+        return " Nothing would be left: write 0.99 to keep 1 %."
+    if name == "sparsity" and isinstance(value, int | float) and 1 < value <= 100 and math.isfinite(value):
         return f" It is a fraction: write {min(value, 99) / 100:g} for {value:g} %."
     if name == "bits":
         return " Weights are quantized to 2 to 8 bits; leave the stage out for float weights."
@@ -122,11 +124,20 @@ def _remedy(name: str, value: Any) -> str:
 
 
 def _type_remedy(value: Any) -> str:
-    return " Remove the quotes." if isinstance(value, str) else " Correct the value."
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return " Correct the value."
+        return " Remove the quotes."
+    return " Correct the value."
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, TypeError):  # a list that holds itself, or keys that are no text
+        text = f"a {yaml_type(value)}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

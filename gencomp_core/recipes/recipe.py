@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes import messages
-from gencomp_core.recipes.stages import AnyStage
+from gencomp_core.recipes.stages import AnyStage, is_glob
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -30,10 +31,18 @@ class Recipe(BaseModel):
     def __hash__(self) -> int:
         return hash(self.signature)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self.signature == other.signature
+
     @property
     def signature(self) -> str:
         """16 hex digits; equal for equal recipes, whatever file format or order of keys they came in."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        plain = self.to_dict()
+        for stage in plain["stages"]:
+            if "layers" in stage:  # among globs the later one wins, so that their order is part of the recipe
+                names = sorted(stage["layers"], key=lambda name: "" if is_glob(name) else name)
+                stage["layers"] = [[name, stage["layers"][name]] for name in names]
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def is_dense(self) -> bool:
@@ -51,7 +60,7 @@ class Recipe(BaseModel):
 
     def to_yaml(self) -> str:
         """Recipe file that `from_yaml` reads back to an equal recipe."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     @classmethod
     def from_dict(cls, fields: Any, *, source: str = "recipe") -> "Recipe":
@@ -68,20 +77,23 @@ class Recipe(BaseModel):
                 "Start the file with 'stages:'."
             )
         if "stages" not in fields:
-            stray = f", got {', '.join(map(str, fields))}" if fields else ", got an empty mapping"
-            raise RecipeError(f"{source}: a recipe must hold 'stages:'{stray}. Put the stages below 'stages:'.")
+            found = " ".join(", ".join(map(str, fields)).split()) or "an empty mapping"
+            raise RecipeError(f"{source}: a recipe must hold 'stages:', got {found}. Put the stages below 'stages:'.")
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise RecipeError(f"{source}: {messages.describe(error.errors())}") from None
+            line = messages.describe(error.errors())
+            raise RecipeError(f"{source}: {' '.join(line.split())}") from None
 
     @classmethod
     def from_text(cls, text: str, *, source: str = "recipe") -> "Recipe":
         """Read YAML or JSON (which is YAML)."""
         try:
-            fields = yaml.load(text, Loader=_NoDuplicates)  # a SafeLoader
+            fields = _read(text)
         except yaml.YAMLError as error:
             raise RecipeError(f"{source}: {messages.describe_yaml(error)}") from None
+        except ValueError as error:
+            raise RecipeError(f"{source}: holds a value that can't be read ({error}). Correct it.") from None
         except RecursionError:
             raise RecipeError(f"{source}: is nested too deeply to be a recipe. Flatten it.") from None
         return cls.from_dict(fields, source=source)
@@ -110,10 +122,34 @@ class _NoDuplicates(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key.value!r} stands twice in one mapping", key.start_mark
                 )
-            if isinstance(key.value, str):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_NoDuplicates.add_implicit_resolver(  # YAML 1.1 takes 1e-5 for text; YAML 1.2 and JSON take it for a number
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _read(text: str) -> Any:
+    """JSON where the text is JSON, else YAML; duplicate keys are refused in both."""
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text, object_pairs_hook=_no_duplicates)
+        except json.JSONDecodeError:
+            pass  # YAML in braces
+    return yaml.load(text, Loader=_NoDuplicates)  # a SafeLoader
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise yaml.YAMLError(f"{name!r} stands twice in one mapping")
+    return dict(pairs)

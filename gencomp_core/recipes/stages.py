@@ -22,6 +22,11 @@ from pydantic_core import PydanticCustomError
 Overrides = dict[str, dict[str, Any]]
 
 
+def is_glob(pattern: str) -> bool:
+    """Whether a key of `layers` may fit several layers."""
+    return any(sign in pattern for sign in "*?[")
+
+
 class Stage(BaseModel):
     """One step of compression.
 
@@ -34,23 +39,26 @@ class Stage(BaseModel):
 
     source: ClassVar[str]
     exclusive_fields: ClassVar[tuple[frozenset[str], ...]] = ()
+    whole_stage_fields: ClassVar[frozenset[str]] = frozenset()
 
     kind: str
     layers: Overrides = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_overrides(self) -> Self:
+        checked: Overrides = {}
         for pattern, override in self.layers.items():
             if not pattern:
                 raise ValueError("a key of layers must be a layer name or glob, got ''. Name a layer, or use '*'.")
             if override.get("skip", False) is True and len(override) == 1:
+                checked[pattern] = {"skip": True}
                 continue
             if "skip" in override:
                 raise ValueError(
                     f"layers.{pattern} must say skip: true and nothing else, or the values to change, "
                     f"got {override}. Remove one of them."
                 )
-            if forbidden := {"kind", "layers"} & override.keys():
+            if forbidden := ({"kind", "layers"} | self.whole_stage_fields) & override.keys():
                 raise ValueError(
                     f"layers.{pattern} may not change {sorted(forbidden)[0]!r}. Add another stage to the recipe."
                 )
@@ -60,11 +68,13 @@ class Stage(BaseModel):
                     "{bits: 8}, or {skip: true}."
                 )
             try:
-                self._merged(override)
+                merged = self._merged(override)
+                checked[pattern] = {name: getattr(merged, name) for name in override}
             except ValidationError as error:
                 raise PydanticCustomError(
                     "override", "override", {"pattern": pattern, "nested": error.errors()[0]}
                 ) from None
+        self.__dict__["layers"] = checked  # values as the fields have them, so that 0 and 0.0 are one recipe
         return self
 
     def for_layer(self, layer: str) -> Self | None:
@@ -105,6 +115,8 @@ class MagnitudePruning(Stage):
     """
 
     source: ClassVar[str] = "Han 2015 (arXiv:1506.02626); global ranking: Frankle & Carbin 2019 (arXiv:1803.03635)"
+
+    whole_stage_fields: ClassVar[frozenset[str]] = frozenset({"scope"})
 
     kind: Literal["magnitude-pruning"] = "magnitude-pruning"
     sparsity: float = Field(ge=0, lt=1, description="fraction of weights set to zero")

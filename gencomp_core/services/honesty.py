@@ -60,6 +60,8 @@ def _verdict(zeros: float, saved: int, size: int, dense: int, latency: Latency |
     size_part = f"{zeros:.0%} zeros, {smaller}" + (f"; {bought}" if zeros >= 0.02 else "")
     if latency is None:
         return f"{size_part}. Speed was not measured."
+    if latency.verdict == "unclear":
+        return f"{size_part}. The machine was too busy to tell its speed."
     if latency.verdict == "tie":
         speed = f"no faster in {latency.runtime} (the difference is within this machine's noise)"
     else:

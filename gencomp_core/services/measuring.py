@@ -1,12 +1,13 @@
 """Measure a configuration once, and keep it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from gencomp_core.analysis.measurement import Shipped, make_request, measure_latency, measure_request
 from gencomp_core.charts.tiles import tile, to_webp
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import EvaluationRequest, Latency, Measurement, Progress
 from gencomp_core.runtime_env import machine, threads
+from gencomp_core.runtimes.registry import runtimes as known_runtimes
 from gencomp_core.services.library import SAMPLES
 from gencomp_core.store import Store
 from gencomp_core.workloads.base import Settings, Workload
@@ -30,8 +31,8 @@ def measure(
     seed: int = 0,
     settings: Settings | None = None,
     extractor: str = "fashion",
-    runtimes: Iterable[str] = ("eager",),
-    batches: Iterable[int] = (1,),
+    runtimes: Sequence[str] = ("eager",),
+    batches: Sequence[int] = (1,),
     report: Report = ignore,
 ) -> Measurement:
     """The measurement of a recipe: from the store where it was measured before, else made and kept.
@@ -48,6 +49,8 @@ def measure(
         RecipeError: the recipe names a layer that the workload does not have.
         EvaluationError: unknown sampling option, or too few samples.
     """
+    for runtime in runtimes:
+        known_runtimes[runtime]  # an unknown one is refused before anything is computed
     request = make_request(workload, recipe, n_samples=n_samples, seed=seed, settings=settings, extractor=extractor)
     if content is not None:
         store = None

@@ -69,7 +69,7 @@ class QuickQuality:
     value: Estimate
     dense: Estimate
     change: Estimate
-    noise_floor: float
+    noise_floor: float | None
 
 
 def preview(workload: str, recipe: Recipe, *, full: bool = False) -> Preview:

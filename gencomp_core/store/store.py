@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -63,14 +64,25 @@ class Store:
             _replace(connection, latencies, *_latency_row(signature, latency))
 
     def measurement(self, signature: str) -> Measurement | None:
-        """A measurement with all its latencies, or None."""
+        """A measurement with all its latencies, or None.
+
+        Raises:
+            StoreError: what is kept of it can't be read.
+        """
         with self.engine.connect() as connection:
             document = connection.scalar(select(measurements.c.document).where(measurements.c.signature == signature))
             if document is None:
                 return None
             timed = connection.scalars(select(latencies.c.document).where(latencies.c.signature == signature))
-            found = tuple(Latency.model_validate_json(text) for text in timed)
-        return Measurement.model_validate_json(document).model_copy(update={"latency": found})
+            documents = list(timed)
+        try:
+            found = tuple(Latency.model_validate_json(text) for text in documents)
+            return Measurement.model_validate_json(document).model_copy(update={"latency": found})
+        except ValidationError:
+            raise StoreError(
+                f"Measurement {signature} in the store {_shown(self.url)} is damaged or of another version. "
+                "Remove it and measure again; all others can still be used."
+            ) from None
 
     def rows(self, workload: str | None = None) -> list[dict[str, Any]]:
         """Figures of all measurements as plain rows, oldest first, without their documents."""

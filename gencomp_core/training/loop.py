@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from gencomp_core.errors import TrainingError
 from gencomp_core.records import TrainingRecord
+from gencomp_core.runtime_env import device
 from gencomp_core.training.config import AnyTraining
 from gencomp_core.training.schedules import schedules
 from gencomp_core.training.tasks import Task, make_task
@@ -39,7 +40,9 @@ def train(config: AnyTraining, out: Path) -> Iterator[TrainingRecord]:
     Raises:
         TrainingError: `out` holds the run of another configuration, or the loss is no longer finite.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no", cpu=_on_cpu())
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.precision == "bf16" else "no", cpu=device().type == "cpu"
+    )
     _claim_folder(config, out)
     task = make_task(config)
     optimizer = torch.optim.AdamW(
@@ -48,6 +51,7 @@ def train(config: AnyTraining, out: Path) -> Iterator[TrainingRecord]:
     average = AveragedModel(task.network, multi_avg_fn=_ema_update(config.ema), use_buffers=True)
     first, seconds = _restore(out, task.network, average, optimizer)
     network, optimizer = accelerator.prepare(task.network, optimizer)
+    average.to(accelerator.device)
     per_process = config.batch_size // accelerator.num_processes
     share = slice(accelerator.process_index * per_process, (accelerator.process_index + 1) * per_process)
     rate = schedules[config.schedule]
@@ -57,7 +61,7 @@ def train(config: AnyTraining, out: Path) -> Iterator[TrainingRecord]:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * factor
         network.train()
-        torch.manual_seed(_step_seed(config.seed, step))
+        torch.manual_seed(_step_seed(config.seed, step))  # dropout draws from the global stream
         generator = torch.Generator().manual_seed(_step_seed(config.seed, step))
         with accelerator.autocast():
             loss = task.loss(network, step, generator, share)
@@ -109,12 +113,6 @@ def read_curve(out: Path) -> list[TrainingRecord]:
 
 def _step_seed(seed: int, step: int) -> int:
     return seed * 1_000_003 + step
-
-
-def _on_cpu() -> bool:
-    from gencomp_core.runtime_env import device
-
-    return device().type == "cpu"
 
 
 def _ema_update(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:

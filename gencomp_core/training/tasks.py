@@ -15,6 +15,7 @@ from gencomp_core.models.diffusion import FlowUNet, UNetConfig
 from gencomp_core.models.vae import FashionVAE, VAEConfig
 from gencomp_core.training import augmentation, losses
 from gencomp_core.training.config import AnyTraining, ClassifierTraining, DiffusionTraining, VAETraining
+from gencomp_core.workloads.base import device_of
 
 N_HELD_OUT = 2_000
 
@@ -79,11 +80,13 @@ class ClassifierTask:
         images, labels = self.batches.draw(generator)
         images = augmentation.random_flips(images, generator)
         images = augmentation.random_shifts(images, 1, generator)
-        return losses.smoothed_cross_entropy(network(images[share]), labels[share], self.config.label_smoothing)
+        mine, targets = _to_device(network, images[share], labels[share])
+        return losses.smoothed_cross_entropy(network(mine), targets, self.config.label_smoothing)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Accuracy on all 10,000 test images."""
-        predicted = torch.cat([network(batch).argmax(1) for batch in torch.split(self.test.images, 1000)])
+        batches = torch.split(self.test.images, 1000)
+        predicted = torch.cat([network(*_to_device(network, batch)).argmax(1).cpu() for batch in batches])
         return {"accuracy": (predicted == self.test.labels).float().mean().item()}
 
     @torch.no_grad()
@@ -96,7 +99,7 @@ class ClassifierTask:
         network.train()
         generator = torch.Generator().manual_seed(self.config.seed)
         for _ in range(100):
-            network(self.batches.draw(generator)[0])
+            network(*_to_device(network, self.batches.draw(generator)[0]))
         network.eval()
 
 
@@ -137,6 +140,7 @@ class DiffusionTask:
 
     @staticmethod
     def _velocity_error(network: nn.Module, images: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        images, labels, noise, t = _to_device(network, images, labels, noise, t)
         x, target = losses.flow_matching_pair(to_unit_range(images), noise, t)
         return nn.functional.mse_loss(network(x, t, labels).float(), target)
 
@@ -174,16 +178,24 @@ class VAETask:
         generator = torch.Generator().manual_seed(self.config.seed)
         latents = []
         for part in _chunks(len(train), 2000):
-            mean, log_variance = network.encode(to_unit_range(train.images[part]), train.labels[part])
+            images, labels = _to_device(network, train.images[part], train.labels[part])
+            mean, log_variance = (moment.cpu() for moment in network.encode(to_unit_range(images), labels))
             latents.append(mean + torch.randn(mean.shape, generator=generator) * (log_variance / 2).exp())
         network.set_prior(torch.cat(latents), train.labels)
 
     @staticmethod
     def _terms(network: nn.Module, images: Tensor, labels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels, noise = _to_device(network, images, labels, noise)
         reconstruction, mean, log_variance = network(to_unit_range(images), labels, noise)
         brightness = images.float() / 255
         nll = losses.gaussian_nll_optimal_variance(reconstruction.float().sigmoid(), brightness)
         return nll, losses.gaussian_kl(mean.float(), log_variance.float())
+
+
+def _to_device(network: nn.Module, *tensors: Tensor) -> list[Tensor]:
+    """Tensors on the network's device; all of them are drawn on the CPU, so that seeds mean the same everywhere."""
+    where = device_of(network)
+    return [tensor.to(where) for tensor in tensors]
 
 
 def _chunks(n: int, size: int) -> list[slice]:

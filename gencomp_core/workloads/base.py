@@ -1,5 +1,6 @@
 """The protocol that every workload follows, and the sampling options it declares."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -49,12 +50,17 @@ class SamplingOption:
                 )
             return value
         kind = type(self.default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or kind(value) != value:
+        if kind is str:
+            return str(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or kind(value) != value:
             raise EvaluationError(
                 f"{self.name} must be a {'whole ' if kind is int else ''}number, got {value!r}. Correct the value."
             )
-        if not (self.low is None or self.low <= value) or not (self.high is None or value <= self.high):
-            raise EvaluationError(f"{self.name} must be in [{self.low:g}, {self.high:g}], got {value}. Choose inside.")
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        if not low <= float(value) <= high:
+            raise EvaluationError(f"{self.name} must be in [{low:g}, {high:g}], got {value}. Choose inside.")
         return kind(value)
 
 
@@ -137,7 +143,7 @@ def numbered_noise(shape: tuple[int, ...], start: int, stop: int, *, seed: int) 
     Drawn in fixed blocks of 64, each with a generator of its own, so that sample i is the same
     whatever range it is asked for in.
     """
-    blocks = []
+    blocks = [torch.empty(0, *shape)]
     for block in range(start // NOISE_BLOCK, -(-stop // NOISE_BLOCK)):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + block)
         blocks.append(torch.randn(NOISE_BLOCK, *shape, generator=generator))
@@ -150,9 +156,14 @@ def cycling_labels(start: int, stop: int, n_classes: int) -> Tensor:
     return torch.arange(start, stop) % n_classes
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters live."""
+    return next(model.parameters()).device
+
+
 def to_pixels(brightness: Tensor) -> Tensor:
-    """float32 in [0, 1] -> uint8, clamped and rounded."""
-    return brightness.clamp(0, 1).mul(255).round().to(torch.uint8)
+    """float32 in [0, 1] on any device -> uint8 on the CPU, clamped and rounded."""
+    return brightness.clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
 
 
 def describe(workload: Workload) -> dict[str, Any]:

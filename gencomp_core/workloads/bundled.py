@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from gencomp_core.data.fashion_mnist import CLASS_NAMES
 from gencomp_core.models.diffusion import FlowUNet, Solver, UNetConfig, guided_velocity, trajectory
 from gencomp_core.models.vae import FashionVAE, VAEConfig
+from gencomp_core.runtime_env import device
 from gencomp_core.workloads.base import (
     Preview,
     SamplingOption,
     Settings,
     cycling_labels,
+    device_of,
     numbered_noise,
     to_pixels,
 )
@@ -39,7 +41,7 @@ class _FashionWorkload:
     @cached_property
     def model(self) -> nn.Module:
         """Dense model in eval mode; shared, never changed by anyone."""
-        return fill(self.empty_network(), self._content[0], self.checkpoint)
+        return fill(self.empty_network(), self._content[0], self.checkpoint).to(device())
 
     @cached_property
     def weights_hash(self) -> str:
@@ -77,8 +79,9 @@ class FashionDiffusion(_FashionWorkload):
 
     def denoise(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> "list[Tensor]":
         """States from noise to image of the numbered samples: steps + 1 tensors (n, 1, 28, 28) float32."""
-        noise = numbered_noise((1, 28, 28), start, stop, seed=seed)
-        labels = cycling_labels(start, stop, len(CLASS_NAMES))
+        where = device_of(model)
+        noise = numbered_noise((1, 28, 28), start, stop, seed=seed).to(where)
+        labels = cycling_labels(start, stop, len(CLASS_NAMES)).to(where)
         velocity = guided_velocity(model, guidance=float(settings["guidance"]), n_classes=len(CLASS_NAMES))
         solver = cast(Solver, settings["solver"])
         return list(trajectory(velocity, noise, labels, steps=int(settings["steps"]), solver=solver))
@@ -102,6 +105,7 @@ class FashionVAEWorkload(_FashionWorkload):
     def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
         """Samples number `start` to `stop - 1`: (n, 1, 28, 28) uint8."""
         network = cast(FashionVAE, model)
-        noise = numbered_noise((network.config.latent_dim,), start, stop, seed=seed)
-        labels = cycling_labels(start, stop, len(CLASS_NAMES))
+        where = device_of(model)
+        noise = numbered_noise((network.config.latent_dim,), start, stop, seed=seed).to(where)
+        labels = cycling_labels(start, stop, len(CLASS_NAMES)).to(where)
         return to_pixels(network.generate(noise * float(settings["temperature"]), labels))

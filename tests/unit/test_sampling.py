@@ -120,7 +120,7 @@ def test_a_number_comes_in_the_type_of_its_option() -> None:
         ({"steps": "4"}, "steps must be a whole number, got '4'. Correct the value."),
         ({"steps": True}, "steps must be a whole number, got True. Correct the value."),
         ({"guidance": math.nan}, "guidance must be a number, got nan. Correct the value."),
-        ({"guidance": math.inf}, "guidance must be in [0, 10], got inf. Choose inside."),
+        ({"guidance": math.inf}, "guidance must be a number, got inf. Correct the value."),
         ({"solver": "hean"}, "solver must be one of euler, heun, got 'hean'. Did you mean 'heun'?"),
     ],
 )
@@ -130,14 +130,12 @@ def test_wrong_settings_give_one_clear_line(chosen: dict, line: str) -> None:
     assert str(caught.value) == line
 
 
-@pytest.mark.xfail(strict=True, reason="int() of it raises a ValueError or OverflowError")
 @pytest.mark.parametrize("steps", [math.nan, math.inf])
 def test_steps_that_are_no_number_give_one_clear_line(steps: float) -> None:
     with pytest.raises(EvaluationError, match="steps must be a whole number"):
         complete_settings(TinyDiffusion(), {"steps": steps})
 
 
-@pytest.mark.xfail(strict=True, reason="the message formats the bound that is missing")
 def test_a_range_may_be_open_at_one_side() -> None:
     option = SamplingOption("steps", 16, "sampler steps", low=1)
     assert option.check(10**6) == 10**6
