@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from gencomp_core.compress.draft import Draft
-from gencomp_core.compress.pruning import prune_by_magnitude_
-from gencomp_core.compress.quantization import quantize_weights_
-from gencomp_core.compress.quantizers import QuantizedWeight
+from gencomp_core.compression.draft import Draft
+from gencomp_core.compression.pruning import prune_by_magnitude_
+from gencomp_core.compression.quantization import quantize_weights_
+from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.recipes.stages import MagnitudePruning, Stage, WeightQuantization
 from gencomp_core.workloads.base import Workload

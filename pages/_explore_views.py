@@ -1,18 +1,22 @@
 """The two views of Explore: a stored measurement, or a simulation that fills in behind."""
 
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
 from gencomp_core.charts.theme import bytes_text
 from gencomp_core.charts.tiles import tile
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Measurement, TensorCost
-from gencomp_core.services import jobs
+from gencomp_core.services import jobs, library
 from gencomp_core.services.honesty import Honesty, honesty
 from gencomp_core.store import Store
 from pages._samples import picture, stored_sheets
 from pages._widgets import conditions_text, latency_tile, quality_tile, size_tile, status_line
 
-N_SAMPLES = 1000
+if TYPE_CHECKING:
+    from gencomp_core.services.preview import Preview, QuickQuality
 
 
 def measured_view(store: Store, measurement: Measurement) -> None:
@@ -51,11 +55,11 @@ def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
     account = honesty(
         quick.cost["tensors"], size_bytes=quick.cost["size_bytes"], dense_size_bytes=quick.cost["dense_size_bytes"]
     )
-    _measure_button(workload, recipe)
+    _measure_button(workload, recipe, library.usual_samples(library.figures(store, workload)))
     honesty_panel(account, quick.cost["tensors"])
 
 
-def _fill_in(quick, full, quality, waiting) -> None:  # type: ignore[no-untyped-def]
+def _fill_in(quick: "Preview", full: "Future[Preview]", quality: "Future[QuickQuality]", waiting: bool) -> None:
     """Tiles and samples; what is not there yet keeps its place."""
     if waiting and full.done() and quality.done():
         st.rerun()
@@ -95,26 +99,26 @@ def _fill_in(quick, full, quality, waiting) -> None:  # type: ignore[no-untyped-
             picture(sheet, alt=f"{shown.n_samples} samples, {name}", scale=3 if shown.n_samples > 16 else 6)
 
 
-def _measure_button(workload: str, recipe: Recipe) -> None:
+def _measure_button(workload: str, recipe: Recipe, n_samples: int) -> None:
     """Start a measurement in a process of its own, and follow it."""
-    job = jobs.job_state(workload, recipe, n_samples=N_SAMPLES)
+    job = jobs.job_state(workload, recipe, n_samples=n_samples)
     clicked = st.button(
-        f"Measure it over {N_SAMPLES:,} samples", type="primary", icon=":material/straighten:",
+        f"Measure it over {n_samples:,} samples", type="primary", icon=":material/straighten:",
         disabled=job.state == "running",
     )  # fmt: skip
     if clicked:
-        jobs.start_measurement(workload, recipe, n_samples=N_SAMPLES)
+        jobs.start_measurement(workload, recipe, n_samples=n_samples)
         st.rerun()
     if job.state == "running":
-        st.fragment(_follow, run_every=1.0)(workload, recipe)
+        st.fragment(_follow, run_every=1.0)(workload, recipe, n_samples)
     elif job.state == "ended" and job.line.startswith("gencomp:"):
         st.error(f"The measurement failed: {job.line.removeprefix('gencomp: ')}", icon=":material/error:")
     with st.expander("The same on the command line", icon=":material/terminal:"):
         st.code(job.command, language="bash")
 
 
-def _follow(workload: str, recipe: Recipe) -> None:
-    job = jobs.job_state(workload, recipe, n_samples=N_SAMPLES)
+def _follow(workload: str, recipe: Recipe, n_samples: int) -> None:
+    job = jobs.job_state(workload, recipe, n_samples=n_samples)
     if job.state != "running":
         st.rerun()
     st.info(f"Measuring: {job.line}", icon=":material/hourglass_top:")

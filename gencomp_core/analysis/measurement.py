@@ -12,7 +12,7 @@ from torch import nn
 
 from gencomp_core.analysis.samples import Drawer, Samples
 from gencomp_core.artifact.packing import PackedWeights, pack, unpack_into
-from gencomp_core.compress.layers import weight_layers, weight_of
+from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.errors import EvaluationError
 from gencomp_core.evaluate import fid as fid_metric
 from gencomp_core.evaluate.cost import count_macs, count_params

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from gencomp_core.artifact import sparse
 from gencomp_core.artifact.bits import pack_bits, unpack_bits
-from gencomp_core.compress.layers import is_transposed, weight_layers
-from gencomp_core.compress.quantizers import QuantizedWeight
+from gencomp_core.compression.layers import is_transposed, weight_layers
+from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.errors import ArtifactError
 from gencomp_core.recipes.formats import IntegerFormat
 

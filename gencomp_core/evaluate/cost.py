@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gencomp_core.compress.layers import weight_layers, weight_of
+from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.recipes.stages import STAGES
 from gencomp_core.workloads.base import Settings, Workload, complete_settings
 

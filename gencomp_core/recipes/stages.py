@@ -1,7 +1,7 @@
 """The stages that a recipe may hold: one frozen class each, which checks itself.
 
 To add one: a class here with a `kind` of its own, its name in `AnyStage`, its function in
-`compress/` or `recover/`, and a line in `variant.py`.
+`compression/` or `recover/`, and a line in `variant.py`.
 """
 
 from collections.abc import Mapping

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+from filelock import FileLock
 
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.runtime_env import home
@@ -34,21 +35,22 @@ class Job:
 def start_measurement(workload: str, recipe: Recipe, *, n_samples: int) -> None:
     """Start measuring a recipe, unless that is under way already (two clicks make one job)."""
     folder = _folder(workload, recipe, n_samples)
-    if job_state(workload, recipe, n_samples=n_samples).state == "running":
-        return
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.yaml").write_text(recipe.to_yaml())
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, *_arguments(workload, folder, n_samples)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            start_new_session=True,
-            cwd=Path(__file__).parents[2],
-        )
-    identity = {"pid": process.pid, "created": psutil.Process(process.pid).create_time()}
-    (folder / "process.json").write_text(json.dumps(identity))
+    with FileLock(folder / "lock"):
+        if job_state(workload, recipe, n_samples=n_samples).state == "running":
+            return
+        (folder / "recipe.yaml").write_text(recipe.to_yaml())
+        with (folder / "log.txt").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, *_arguments(workload, folder, n_samples)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                cwd=Path(__file__).parents[2],
+            )
+        identity = {"pid": process.pid, "created": psutil.Process(process.pid).create_time()}
+        (folder / "process.json").write_text(json.dumps(identity))
 
 
 def job_state(workload: str, recipe: Recipe, *, n_samples: int) -> Job:

@@ -69,6 +69,11 @@ def conditions(table: pd.DataFrame) -> list[str]:
     return [str(value) for value in table["conditions"].value_counts(sort=True).index]
 
 
+def usual_samples(table: pd.DataFrame) -> int:
+    """Sample count that most measurements were made with, so that a new one can be compared; 1000 without any."""
+    return int(table["n_samples"].mode().iloc[0]) if not table.empty else 1000
+
+
 def frontier(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
     """Measurements that can be placed at cost `x`, with frontier, line and knee marked."""
     return pareto.frontier_table(table, x=x)

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from gencomp_core.artifact.packing import pack, unpack_into
-from gencomp_core.compress.layers import weight_layers
+from gencomp_core.compression.layers import weight_layers
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.recipes.stages import STAGES, Stage

@@ -37,7 +37,11 @@ def path_of(url: str) -> Path:
 
 
 def test_what_was_saved_comes_back_equal(store: Store) -> None:
-    saved = [measurement(), measurement(quantization(4), size_bytes=200_000, fid=11.0), measurement(fid=None, seconds=2)]
+    saved = [
+        measurement(),
+        measurement(quantization(4), size_bytes=200_000, fid=11.0),
+        measurement(fid=None, seconds=2),
+    ]
     for found in saved[:2]:
         store.save(found)
     assert [store.measurement(found.signature) for found in saved[:2]] == saved[:2]
@@ -177,7 +181,9 @@ def described(url: str) -> dict[str, object]:
                 (key["constrained_columns"], key["referred_table"], key["referred_columns"], key["options"])
                 for key in inspector.get_foreign_keys(table)
             ],
-            "indexes": [(index["name"], index["column_names"], index["unique"]) for index in inspector.get_indexes(table)],
+            "indexes": [
+                (index["name"], index["column_names"], index["unique"]) for index in inspector.get_indexes(table)
+            ],
         }
         for table in tables
     }

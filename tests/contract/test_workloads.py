@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gencomp_core.compress.layers import weight_layers
+from gencomp_core.compression.layers import weight_layers
 from gencomp_core.errors import EvaluationError, GenCompError, UnknownNameError
 from gencomp_core.evaluate.cost import inspect_layers
 from gencomp_core.evaluate.features import feature_spaces

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gencomp_core.compress.quantizers import quantize_weight
+from gencomp_core.compression.quantizers import quantize_weight
 from gencomp_core.recipes.formats import IntegerFormat
 from tests.tiny import same_bits
 

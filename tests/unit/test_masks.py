@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from gencomp_core.compress.importance import magnitude
-from gencomp_core.compress.masks import keep_largest, keep_largest_overall
+from gencomp_core.compression.importance import magnitude
+from gencomp_core.compression.masks import keep_largest, keep_largest_overall
 
 scores = hnp.arrays(
     "float32", hnp.array_shapes(max_dims=4, max_side=6), elements=st.floats(0, 4, width=16) | st.sampled_from([0, 1.0])

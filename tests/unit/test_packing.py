@@ -13,7 +13,7 @@ from torch import nn
 from gencomp_core.artifact import sparse
 from gencomp_core.artifact.bits import pack_bits, packed_bytes, unpack_bits
 from gencomp_core.artifact.packing import pack, unpack_into
-from gencomp_core.compress.draft import Draft
+from gencomp_core.compression.draft import Draft
 from gencomp_core.errors import ArtifactError
 from gencomp_core.models.diffusion import FlowUNet, UNetConfig
 from gencomp_core.recipes.recipe import Recipe

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from gencomp_core.compress.quantizers import QuantizedWeight, quantize_weight
+from gencomp_core.compression.quantizers import QuantizedWeight, quantize_weight
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.formats import IntegerFormat
 from tests.tiny import same_bits

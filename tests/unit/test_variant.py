@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gencomp_core.compress.layers import is_transposed, weight_layers
+from gencomp_core.compression.layers import is_transposed, weight_layers
 from gencomp_core.errors import RecipeError
 from gencomp_core.evaluate.cost import count_params
 from gencomp_core.recipes.stages import STAGES

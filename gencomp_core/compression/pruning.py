@@ -2,9 +2,9 @@
 
 from typing import cast
 
-from gencomp_core.compress import importance, masks
-from gencomp_core.compress.draft import Draft
-from gencomp_core.compress.layers import layers_for, weight_of
+from gencomp_core.compression import importance, masks
+from gencomp_core.compression.draft import Draft
+from gencomp_core.compression.layers import layers_for, weight_of
 from gencomp_core.recipes.stages import MagnitudePruning
 
 

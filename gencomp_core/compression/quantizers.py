@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gencomp_core.compress.layers import from_rows, to_rows
+from gencomp_core.compression.layers import from_rows, to_rows
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.formats import IntegerFormat
 

@@ -2,9 +2,9 @@
 
 from typing import cast
 
-from gencomp_core.compress.draft import Draft
-from gencomp_core.compress.layers import is_transposed, layers_for, weight_of
-from gencomp_core.compress.quantizers import quantize_weight
+from gencomp_core.compression.draft import Draft
+from gencomp_core.compression.layers import is_transposed, layers_for, weight_of
+from gencomp_core.compression.quantizers import quantize_weight
 from gencomp_core.recipes.formats import IntegerFormat
 from gencomp_core.recipes.stages import WeightQuantization
 

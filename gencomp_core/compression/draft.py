@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gencomp_core.compress.layers import weight_layers, weight_of
-from gencomp_core.compress.quantizers import QuantizedWeight
+from gencomp_core.compression.layers import weight_layers, weight_of
+from gencomp_core.compression.quantizers import QuantizedWeight
 
 
 @dataclass
