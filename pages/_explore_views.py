@@ -13,7 +13,7 @@ from gencomp_core.services import jobs, library
 from gencomp_core.services.honesty import Honesty, honesty
 from gencomp_core.store import Store
 from pages._samples import picture, stored_sheets
-from pages._widgets import conditions_text, latency_tile, quality_tile, size_tile, status_line
+from pages._widgets import conditions_text, fidelity_tile, latency_tile, quality_tile, size_tile, status_line
 
 if TYPE_CHECKING:
     from gencomp_core.services.preview import Preview, QuickQuality
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 def measured_view(store: Store, measurement: Measurement) -> None:
     """Tiles, samples and account of a configuration that was measured before."""
-    columns = st.columns(3)
+    columns = st.columns(4)
     size_tile(columns[0], measurement.size_bytes, measurement.dense_size_bytes)
     quality_tile(columns[1], measurement)
-    latency_tile(columns[2], measurement)
+    fidelity_tile(columns[2], measurement)
+    latency_tile(columns[3], measurement)
     status_line(measurement.status, conditions_text(measurement))
     sheets = stored_sheets(store, measurement)
     if sheets is not None:

@@ -19,6 +19,7 @@ from gencomp_core.workloads import CATALOG
 PICKED = "picked_recipe"
 STATUS_COLOURS = {"measured": "green", "simulated": "orange", "predicted": "blue", "failed": "red"}
 ARROWS = {"lower": "↓", "higher": "↑"}
+EQUAL_DB = 100
 STATUS_HELP = {
     "measured": "Packed, reloaded from its bytes, sampled and compared with dense.",
     "simulated": "Fake-quantized in memory and judged on few samples. Measure it for the truth.",
@@ -191,6 +192,27 @@ def latency_tile(place: Any, measurement: Measurement) -> None:
             f"One sample, {latency.runtime}, {latency.threads} thread, quartiles [{latency.low_ms:.1f}, "
             f"{latency.high_ms:.1f}] ms over {latency.n_runs} interleaved rounds; dense {latency.dense_median_ms:.1f} "
             f"ms. Measured on {latency.machine}{', which was busy' if latency.busy else ''}."
+        ),
+    )
+
+
+def fidelity_tile(place: Any, measurement: Measurement) -> None:
+    """Same-seed drift from dense, which sees what FID alone is blind to."""
+    psnr = measurement.fidelity.get("psnr_db")
+    if psnr is None:
+        place.metric("Same-seed PSNR ↑", "not measured", border=True)
+        return
+    place.metric(
+        "Same-seed PSNR ↑",
+        f"{psnr.value:.1f} dB",
+        "equal" if psnr.value >= EQUAL_DB else None,
+        delta_color="off",
+        delta_arrow="off",
+        delta_description=f"[{psnr.low:.1f}, {psnr.high:.1f}]" if psnr.value < EQUAL_DB else None,
+        border=True,
+        help=(
+            f"Peak signal-to-noise ratio between dense and compressed samples of the same seed, mean of "
+            f"{measurement.request.n_samples:,} pairs. FID can fall while samples drift; this can't."
         ),
     )
 

@@ -9,6 +9,7 @@ from gencomp_core.workloads import CATALOG
 from pages._samples import difference_picture, picture, stored_sheets
 from pages._widgets import (
     configuration_labels,
+    fidelity_tile,
     forget_unless_in,
     nothing_yet,
     pick_recipe,
@@ -98,8 +99,4 @@ with shown_errors():
         status_badge(measurement.status)
         size_tile(st, measurement.size_bytes, measurement.dense_size_bytes)
         quality_tile(st, measurement)
-        psnr = measurement.fidelity["psnr_db"]
-        st.metric(
-            "Same-seed PSNR ↑", f"{psnr.value:.1f} dB", border=True,
-            help=f"Over {measurement.request.n_samples:,} pairs; 95 % interval [{psnr.low:.1f}, {psnr.high:.1f}].",
-        )  # fmt: skip
+        fidelity_tile(st, measurement)

@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from gencomp_core.charts.theme import bytes_text, count_text
+from gencomp_core.charts.theme import bytes_text
 from gencomp_core.services import library
 from gencomp_core.workloads import CATALOG
 from pages._samples import before_and_after
 from pages._widgets import (
     conditions_text,
+    fidelity_tile,
     latency_tile,
     nothing_yet,
     pick_recipe,
@@ -56,11 +57,7 @@ with shown_errors():
     size_tile(columns[0], best.size_bytes, best.dense_size_bytes)
     quality_tile(columns[1], best)
     latency_tile(columns[2], best)
-    columns[3].metric(
-        "Parameters", count_text(best.n_params), f"{best.sparsity:.0%} zeros, {best.effective_bits:.1f} bits each",
-        delta_color="off", delta_arrow="off", border=True,
-        help=f"Dense: {bytes_text(best.dense_size_bytes)}, 32 bits each. {count_text(best.macs)} MACs per sample.",
-    )  # fmt: skip
+    fidelity_tile(columns[3], best)
     status_line(best.status, conditions_text(best))
     before_and_after(store, best, n=24, columns=12)
 

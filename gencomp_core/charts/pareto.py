@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from gencomp_core.charts.theme import FAMILY_COLOURS, FAMILY_MARKS, count_text
 
+FAINT = 0.4
 SELECTED_COLOUR = "#e69f00"
 
 
@@ -46,7 +47,7 @@ def pareto_chart(
                     "color": FAMILY_COLOURS.get(str(name), "#56b4e9"),
                     "symbol": FAMILY_MARKS.get(str(name), "circle"),
                     "size": 18 if name == "dense" else 9,
-                    "opacity": 1 if kept else 0.28,
+                    "opacity": 1 if kept or name == "dense" else FAINT,
                     "line": {"width": 0},
                 },
                 error_y={

@@ -91,9 +91,38 @@ class VAETraining(TrainingConfig):
     free_bits: float = Field(default=0.0, ge=0)
 
 
-AnyTraining = Annotated[ClassifierTraining | DiffusionTraining | VAETraining, Field(discriminator="network")]
+class GANTraining(TrainingConfig):
+    """Generator and critic.
+
+    Attributes:
+        loss: of both players.
+        r1: weight γ / 2 of the R1 penalty; 0 is off.
+        gradient_penalty: weight λ of the WGAN-GP penalty; 0 is off.
+        penalty_every: steps between two penalties, whose weight is multiplied by it ("lazy
+            regularization", Karras 2020, arXiv:1912.04958).
+        n_critic: critic updates a step.
+        flips: mirror real images.
+    """
+
+    network: Literal["fashion-gan"] = "fashion-gan"
+    channels: tuple[int, int, int] = (128, 64, 32)
+    width: float = Field(default=1.0, gt=0)
+    latent_dim: int = Field(default=64, gt=0)
+    residual: bool = True
+    minibatch_std: bool = True
+    loss: Literal["wasserstein", "hinge", "non-saturating"] = "non-saturating"
+    r1: float = Field(default=0.5, ge=0)
+    gradient_penalty: float = Field(default=0.0, ge=0)
+    penalty_every: int = Field(default=8, gt=0)
+    n_critic: int = Field(default=1, gt=0)
+    flips: bool = True
+
+
+AnyTraining = Annotated[
+    ClassifierTraining | DiffusionTraining | GANTraining | VAETraining, Field(discriminator="network")
+]
 _adapter: TypeAdapter[AnyTraining] = TypeAdapter(AnyTraining)
-TRAINABLE = ("fashion-classifier", "fashion-diffusion", "fashion-vae")
+TRAINABLE = ("fashion-classifier", "fashion-diffusion", "fashion-gan", "fashion-vae")
 
 
 def load_config(network: str, path: Path | None = None) -> AnyTraining:

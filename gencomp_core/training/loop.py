@@ -4,6 +4,7 @@ Accelerate (Hugging Face) places the model, shares gradients between processes a
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from gencomp_core.records import TrainingRecord
 from gencomp_core.runtime_env import device
 from gencomp_core.training.config import AnyTraining
 from gencomp_core.training.schedules import schedules
-from gencomp_core.training.tasks import Task, make_task
+from gencomp_core.training.tasks import Player, make_task
 
 STATE_FILE = "state.pt"
 CURVE_FILE = "curve.jsonl"
@@ -31,75 +32,150 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def train(config: AnyTraining, out: Path) -> Iterator[TrainingRecord]:
-    """Train the network of `config` into the folder `out`, going on where an earlier run stopped.
+    """Train the networks of `config` in the folder `out`, going on where an earlier run stopped.
 
     Yields:
         One record per validation and one per 50 steps, as they are made; they are also appended
-        to `curve.jsonl`. When the iterator ends, `model.safetensors` holds the averaged weights.
+        to `curve.jsonl`. When the iterator ends, `model.safetensors` holds the averaged weights of
+        what ships, and `NAME.safetensors` the last weights of every other network.
 
     Raises:
         TrainingError: `out` holds the run of another configuration, or the loss is no longer finite.
     """
-    accelerator = Accelerator(
-        mixed_precision="bf16" if config.precision == "bf16" else "no", cpu=device().type == "cpu"
-    )
     _claim_folder(config, out)
-    task = make_task(config)
-    optimizer = torch.optim.AdamW(
-        task.network.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
-    average = AveragedModel(task.network, multi_avg_fn=_ema_update(config.ema), use_buffers=True)
-    first, seconds = _restore(out, task.network, average, optimizer)
-    network, optimizer = accelerator.prepare(task.network, optimizer)
-    average.to(accelerator.device)
-    per_process = config.batch_size // accelerator.num_processes
-    share = slice(accelerator.process_index * per_process, (accelerator.process_index + 1) * per_process)
-    rate = schedules[config.schedule]
-    started, losses = time.perf_counter() - seconds, []
-    for step in range(first, config.steps):
-        factor = rate(step, steps=config.steps, warmup=round(config.warmup * config.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * factor
-        network.train()
-        torch.manual_seed(_step_seed(config.seed, step))  # dropout draws from the global stream
-        generator = torch.Generator().manual_seed(_step_seed(config.seed, step))
-        with accelerator.autocast():
-            loss = task.loss(network, step, generator, share)
-        optimizer.zero_grad()
-        accelerator.backward(loss)
-        if config.clip_norm:
-            accelerator.clip_grad_norm_(network.parameters(), config.clip_norm)
-        optimizer.step()
-        average.update_parameters(accelerator.unwrap_model(network))
-        losses.append(loss.item())
-        done = step + 1
-        last = done == config.steps
-        figures = {}
-        if done % config.validate_every == 0 or last:
-            average.eval()
-            with torch.no_grad():
-                figures = task.validate(average.module)
+    run = _Run(config, out)
+    losses = []
+    for step in range(run.first_step, config.steps):
+        losses.append(run.step(step))
+        done, last = step + 1, step + 1 == config.steps
+        figures = run.validate() if done % config.validate_every == 0 or last else {}
+        if done % config.save_every == 0 or last:
+            run.save_state(done)
         if figures or done % LOG_EVERY == 0:
             mean_loss = sum(losses) / len(losses)
-            if not torch.isfinite(torch.tensor(mean_loss)):
+            if not math.isfinite(mean_loss):
                 raise TrainingError(f"The loss is {mean_loss} at step {done}. Lower learning_rate and resume.")
             losses.clear()
             record = TrainingRecord(
                 step=done,
                 steps=config.steps,
-                seconds=time.perf_counter() - started,
-                learning_rate=config.learning_rate * factor,
+                seconds=run.seconds(),
+                learning_rate=run.learning_rate(step),
                 loss=mean_loss,
                 figures=figures,
             )
-            if accelerator.is_main_process:
-                _append_record(record, out)
+            run.append(record)
             yield record
-        if accelerator.is_main_process and (done % config.save_every == 0 or last):
-            elapsed = time.perf_counter() - started
-            _save_state(out, done, elapsed, accelerator.unwrap_model(network), average, optimizer)
-    if accelerator.is_main_process:
-        _save_weights(task, average.module, out)
+    run.save_weights()
+
+
+class _Run:
+    """Networks, optimizers and average of one run, and their state on disk."""
+
+    def __init__(self, config: AnyTraining, out: Path) -> None:
+        self.config, self.out = config, out
+        precision = "bf16" if config.precision == "bf16" else "no"
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=device().type == "cpu")
+        self.task = make_task(config)
+        self.average = AveragedModel(self.task.network, multi_avg_fn=_ema_update(config.ema), use_buffers=True)
+        players = self.task.players
+        optimizers = {player.name: self._optimizer(player) for player in players}
+        self.first_step, seconds = self._restore(optimizers)
+        self.networks = {player.name: self.accelerator.prepare(player.network) for player in players}
+        self.optimizers = {name: self.accelerator.prepare(optimizer) for name, optimizer in optimizers.items()}
+        self.average.to(self.accelerator.device)
+        n_processes, index = self.accelerator.num_processes, self.accelerator.process_index
+        per_process = config.batch_size // n_processes
+        self.share = slice(index * per_process, (index + 1) * per_process)
+        self.started = time.perf_counter() - seconds
+
+    def step(self, step: int) -> float:
+        """One update of every player, in their order; the loss of the last."""
+        config, accelerator = self.config, self.accelerator
+        for network in self.networks.values():
+            network.train()
+        torch.manual_seed(_step_seed(config.seed, step))  # dropout draws from the global stream
+        generator = torch.Generator().manual_seed(_step_seed(config.seed, step))
+        for player in self.task.players:
+            optimizer = self.optimizers[player.name]
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate(step)
+            for _ in range(player.repeats):
+                with accelerator.autocast():
+                    loss = player.loss(self.networks, step, generator, self.share)
+                optimizer.zero_grad()
+                accelerator.backward(loss)
+                if config.clip_norm:
+                    accelerator.clip_grad_norm_(self.networks[player.name].parameters(), config.clip_norm)
+                optimizer.step()
+        self.average.update_parameters(self.task.network)
+        return loss.item()
+
+    def learning_rate(self, step: int) -> float:
+        """Rate at a step."""
+        config = self.config
+        warmup = round(config.warmup * config.steps)
+        return config.learning_rate * schedules[config.schedule](step, steps=config.steps, warmup=warmup)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Held-out figures of the averaged network."""
+        self.average.eval()
+        return self.task.validate(self.average.module)
+
+    def seconds(self) -> float:
+        """Training time so far, over all starts of the run."""
+        return time.perf_counter() - self.started
+
+    def append(self, record: TrainingRecord) -> None:
+        """Add a point to the curve on disk."""
+        if self.accelerator.is_main_process:
+            with (self.out / CURVE_FILE).open("a") as stream:
+                stream.write(json.dumps(record.to_dict()) + "\n")
+
+    def save_state(self, done: int) -> None:
+        """Write what is needed to go on after `done` steps; replaced in one go, so that a kill loses nothing."""
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "step": done,
+            "seconds": self.seconds(),
+            "average": self.average.state_dict(),
+            "networks": {player.name: player.network.state_dict() for player in self.task.players},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+        partial = self.out / f"{STATE_FILE}.partial"
+        torch.save(state, partial)
+        partial.replace(self.out / STATE_FILE)
+
+    def save_weights(self) -> None:
+        """Write the averaged network, and the other players as they are."""
+        if not self.accelerator.is_main_process:
+            return
+        network = self.average.module
+        network.eval()
+        self.task.finish(network)
+        _write_weights(network, self.out / WEIGHTS_FILE)
+        for player in self.task.players:
+            if player.network is not self.task.network:
+                _write_weights(player.network, self.out / f"{player.name}.safetensors")
+
+    def _optimizer(self, player: Player) -> torch.optim.Optimizer:
+        config = self.config
+        return torch.optim.AdamW(
+            player.network.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+        )
+
+    def _restore(self, optimizers: dict[str, torch.optim.Optimizer]) -> tuple[int, float]:
+        path = self.out / STATE_FILE
+        if not path.exists():
+            return 0, 0.0
+        state = torch.load(path, weights_only=True)
+        self.average.load_state_dict(state["average"])
+        for player in self.task.players:
+            player.network.load_state_dict(state["networks"][player.name])
+            optimizers[player.name].load_state_dict(state["optimizers"][player.name])
+        return state["step"], state["seconds"]
 
 
 def read_curve(out: Path) -> list[TrainingRecord]:
@@ -147,45 +223,10 @@ def _claim_folder(config: AnyTraining, out: Path) -> None:
         )
 
 
-def _restore(
-    out: Path, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    path = out / STATE_FILE
-    if not path.exists():
-        return 0, 0.0
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["seconds"]
-
-
-def _save_state(
-    out: Path, step: int, seconds: float, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> None:
-    state = {
-        "step": step,
-        "seconds": seconds,
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    partial = out / f"{STATE_FILE}.partial"
-    torch.save(state, partial)
-    partial.replace(out / STATE_FILE)
-
-
-def _append_record(record: TrainingRecord, out: Path) -> None:
-    with (out / CURVE_FILE).open("a") as stream:
-        stream.write(json.dumps(record.to_dict()) + "\n")
-
-
-def _save_weights(task: Task, network: nn.Module, out: Path) -> None:
-    network.eval()
-    task.finish(network)
-    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+def _write_weights(network: nn.Module, path: Path) -> None:
+    tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
     shape = getattr(network, "config", None)
     metadata = {"network_config": json.dumps(shape.to_dict())} if shape is not None else {}
-    partial = out / f"{WEIGHTS_FILE}.partial"
+    partial = path.with_suffix(".partial")
     partial.write_bytes(save(tensors, metadata=metadata))
-    partial.replace(out / WEIGHTS_FILE)
+    partial.replace(path)

@@ -1,8 +1,12 @@
 """Loss functions: plain functions of tensors, each with its paper."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Scorer = Callable[[Tensor], Tensor]
 
 
 def flow_matching_pair(images: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,6 +65,57 @@ def gaussian_nll_optimal_variance(prediction: Tensor, target: Tensor) -> Tensor:
     """
     n_pixels = prediction[0].numel()
     return 0.5 * n_pixels * F.mse_loss(prediction, target).clamp_min(1e-8).log()
+
+
+def critic_loss(real: Tensor, fake: Tensor, kind: str) -> Tensor:
+    """What the critic minimises, from its scores of real and generated images: two (n,) -> scalar.
+
+    `wasserstein`: E[D(fake)] - E[D(real)] (Arjovsky 2017, arXiv:1701.07875); `hinge` (Lim & Ye 2017,
+    arXiv:1705.02894); `non-saturating`: logistic loss (Goodfellow 2014, arXiv:1406.2661).
+    """
+    if kind == "wasserstein":
+        return fake.mean() - real.mean()
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def generator_loss(fake: Tensor, kind: str) -> Tensor:
+    """What the generator minimises, from the critic's scores of its images: (n,) -> scalar."""
+    return F.softplus(-fake).mean() if kind == "non-saturating" else -fake.mean()
+
+
+def r1_penalty(score: Scorer, real: Tensor) -> Tensor:
+    """E[|∇ D(real)|²]: the critic must be flat where the data are.
+
+    Args:
+        score: images (n, ...) -> (n,).
+
+    Source: Mescheder 2018 (arXiv:1801.04406), equation 9, without the factor γ / 2.
+    """
+    return _gradient(score, real).square().sum(1).mean()
+
+
+def wgan_gp_penalty(score: Scorer, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """E[(|∇ D(x)| - 1)²] on random points between real and generated images, two-sided.
+
+    Args:
+        score: images (n, ...) -> (n,).
+        mix: (n,) float32 in [0, 1]; 1 is real.
+
+    Source: Gulrajani 2017 (arXiv:1704.00028), equation 3, without the factor λ.
+    """
+    weight = mix.view(-1, *[1] * (real.ndim - 1))
+    between = weight * real + (1 - weight) * fake
+    norms: Tensor = torch.linalg.vector_norm(_gradient(score, between), dim=1)
+    return torch.mean((norms - 1) ** 2)
+
+
+def _gradient(score: Scorer, x: Tensor) -> Tensor:
+    """Gradient of each score by its own image: (n, ...) -> (n, pixels), differentiable."""
+    x = x.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
+    return gradient.flatten(1)
 
 
 def smoothed_cross_entropy(scores: Tensor, labels: Tensor, smoothing: float) -> Tensor:

@@ -4,31 +4,65 @@ A task draws everything random of a step from one generator seeded by (seed, ste
 not depend on the steps before it, and a run that was killed goes on as if nothing had happened.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from gencomp_core.data.fashion_mnist import LabelledImages, load_split
+from gencomp_core.data.fashion_mnist import CLASS_NAMES, LabelledImages, load_split
+from gencomp_core.evaluate.features import feature_spaces
+from gencomp_core.evaluate.fid import fid
 from gencomp_core.models.classifier import FashionClassifier
 from gencomp_core.models.diffusion import FlowUNet, UNetConfig
+from gencomp_core.models.gan import Critic, GANConfig, Generator
 from gencomp_core.models.vae import FashionVAE, VAEConfig
 from gencomp_core.training import augmentation, losses
-from gencomp_core.training.config import AnyTraining, ClassifierTraining, DiffusionTraining, VAETraining
-from gencomp_core.workloads.base import device_of
+from gencomp_core.training.config import AnyTraining, ClassifierTraining, DiffusionTraining, GANTraining, VAETraining
+from gencomp_core.workloads.base import device_of, to_pixels
 
 N_HELD_OUT = 2_000
+N_CLASSES = len(CLASS_NAMES)
+
+
+class PlayerLoss(Protocol):
+    """Loss of one network."""
+
+    def __call__(
+        self, networks: Mapping[str, nn.Module], step: int, generator: torch.Generator, share: slice
+    ) -> Tensor:
+        """Scalar loss of the part `share` of the global batch; `networks` holds every player's, by name."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Player:
+    """One network that is optimised by a loss of its own: one for most models, two for a GAN.
+
+    Attributes:
+        name: key of the network.
+        network: what is optimised.
+        loss: what it is optimised for.
+        repeats: updates a step.
+    """
+
+    name: str
+    network: nn.Module
+    loss: PlayerLoss
+    repeats: int = 1
 
 
 class Task(Protocol):
-    """One network with its loss and its validation."""
+    """Networks with their losses and their validation."""
 
     @property
     def network(self) -> nn.Module:
-        """What is trained."""
+        """What ships; its moving average is kept."""
 
-    def loss(self, network: nn.Module, step: int, generator: torch.Generator, share: slice) -> Tensor:
-        """Loss of the part `share` of the global batch of one step; a scalar."""
+    @property
+    def players(self) -> tuple[Player, ...]:
+        """Who is optimised, in the order of a step; the loss of the last stands in the curve."""
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Figures on held-out images, by name."""
@@ -44,6 +78,8 @@ def make_task(config: AnyTraining) -> Task:
         return ClassifierTask(config)
     if isinstance(config, DiffusionTraining):
         return DiffusionTask(config)
+    if isinstance(config, GANTraining):
+        return GANTask(config)
     return VAETask(config)
 
 
@@ -72,14 +108,16 @@ class ClassifierTask:
     def __init__(self, config: ClassifierTraining) -> None:
         self.config = config
         self.network = FashionClassifier().to(memory_format=torch.channels_last)
+        self.players = (Player("network", self.network, self.loss),)
         self.batches = _FashionBatches(config.batch_size)
         self.test = load_split("test")
 
-    def loss(self, network: nn.Module, step: int, generator: torch.Generator, share: slice) -> Tensor:
+    def loss(self, networks: Mapping[str, nn.Module], step: int, generator: torch.Generator, share: slice) -> Tensor:
         """Smoothed cross-entropy on augmented images."""
         images, labels = self.batches.draw(generator)
         images = augmentation.random_flips(images, generator)
         images = augmentation.random_shifts(images, 1, generator)
+        network = networks["network"]
         mine, targets = _to_device(network, images[share], labels[share])
         return losses.smoothed_cross_entropy(network(mine), targets, self.config.label_smoothing)
 
@@ -110,10 +148,11 @@ class DiffusionTask:
         self.config = config
         shape = UNetConfig(config.channels, config.width, config.depth, config.attention, config.residual)
         self.network = FlowUNet(shape).to(memory_format=torch.channels_last)
+        self.players = (Player("network", self.network, self.loss),)
         self.batches = _FashionBatches(config.batch_size)
         self.no_class = shape.n_classes
 
-    def loss(self, network: nn.Module, step: int, generator: torch.Generator, share: slice) -> Tensor:
+    def loss(self, networks: Mapping[str, nn.Module], step: int, generator: torch.Generator, share: slice) -> Tensor:
         """Mean squared velocity error with some labels dropped and images mirrored."""
         images, labels = self.batches.draw(generator)
         images = augmentation.random_flips(images, generator)
@@ -121,7 +160,7 @@ class DiffusionTask:
         t = losses.logit_normal_times(len(images), generator)
         dropped = torch.rand(len(labels), generator=generator) < self.config.label_dropout
         labels = torch.where(dropped, self.no_class, labels)
-        return self._velocity_error(network, images[share], labels[share], noise[share], t[share])
+        return self._velocity_error(networks["network"], images[share], labels[share], noise[share], t[share])
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Velocity error on held-out images at fixed noise and times."""
@@ -145,6 +184,82 @@ class DiffusionTask:
         return nn.functional.mse_loss(network(x, t, labels).float(), target)
 
 
+class GANTask:
+    """Critic and generator against each other, with a gradient penalty on the critic."""
+
+    def __init__(self, config: GANTraining) -> None:
+        self.config = config
+        shape = GANConfig(
+            config.channels,
+            width=config.width,
+            latent_dim=config.latent_dim,
+            residual=config.residual,
+            minibatch_std=config.minibatch_std,
+        )
+        self.network = Generator(shape).to(memory_format=torch.channels_last)
+        self.critic = Critic(shape).to(memory_format=torch.channels_last)
+        self.players = (
+            Player("critic", self.critic, self.critic_loss, repeats=config.n_critic),
+            Player("generator", self.network, self.generator_loss),
+        )
+        self.batches = _FashionBatches(config.batch_size)
+
+    def critic_loss(
+        self, networks: Mapping[str, nn.Module], step: int, generator: torch.Generator, share: slice
+    ) -> Tensor:
+        """Adversarial loss of the critic, with its penalty every few steps."""
+        config, critic = self.config, networks["critic"]
+        images, labels = self.batches.draw(generator)
+        if config.flips:
+            images = augmentation.random_flips(images, generator)
+        noise = torch.randn(len(images), config.latent_dim, generator=generator)
+        mix = torch.rand(len(images), generator=generator)
+        images, labels, noise, mix = _to_device(critic, images[share], labels[share], noise[share], mix[share])
+        real = to_unit_range(images)
+        with torch.no_grad():
+            fake = networks["generator"](noise, labels).float()
+        loss = losses.critic_loss(critic(real, labels).float(), critic(fake, labels).float(), config.loss)
+        if step % config.penalty_every == 0:
+            loss = loss + config.penalty_every * self._penalty(critic, real, fake, labels, mix)
+        return loss
+
+    def generator_loss(
+        self, networks: Mapping[str, nn.Module], step: int, generator: torch.Generator, share: slice
+    ) -> Tensor:
+        """Adversarial loss of the generator."""
+        noise = torch.randn(self.config.batch_size, self.config.latent_dim, generator=generator)
+        labels = torch.randint(0, N_CLASSES, (self.config.batch_size,), generator=generator)
+        noise, labels = _to_device(self.network, noise[share], labels[share])
+        scores = networks["critic"](networks["generator"](noise, labels), labels)
+        return losses.generator_loss(scores.float(), self.config.loss)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """FID over 2,000 samples at fixed noise, and the critic's mean score of held-out and generated images."""
+        noise = torch.randn(N_HELD_OUT, self.config.latent_dim, generator=torch.Generator().manual_seed(0))
+        labels = torch.arange(N_HELD_OUT) % N_CLASSES
+        parts = [_to_device(network, noise[part], labels[part]) for part in _chunks(N_HELD_OUT, 500)]
+        images = torch.cat([to_pixels((network(*part) + 1) / 2) for part in parts])
+        space = feature_spaces["fashion"]
+        return {"fid": fid(space.extract(images), space.reference())}
+
+    def finish(self, network: nn.Module) -> None:
+        """Nothing to do: norm statistics are averaged with the weights."""
+
+    def _penalty(self, critic: nn.Module, real: Tensor, fake: Tensor, labels: Tensor, mix: Tensor) -> Tensor:
+        with torch.autocast(real.device.type, enabled=False):  # second derivatives need float32
+
+            def score(images: Tensor) -> Tensor:
+                scores: Tensor = critic(images, labels)
+                return scores
+
+            penalty = real.new_zeros(())
+            if self.config.r1:
+                penalty = penalty + self.config.r1 * losses.r1_penalty(score, real)
+            if self.config.gradient_penalty:
+                penalty = penalty + self.config.gradient_penalty * losses.wgan_gp_penalty(score, real, fake, mix)
+            return penalty
+
+
 class VAETask:
     """Evidence lower bound with the variance that fits best, KL warm-up and free bits."""
 
@@ -152,15 +267,16 @@ class VAETask:
         self.config = config
         shape = VAEConfig(config.channels, config.width, config.depth, config.latent_dim, config.residual)
         self.network = FashionVAE(shape).to(memory_format=torch.channels_last)
+        self.players = (Player("network", self.network, self.loss),)
         self.batches = _FashionBatches(config.batch_size)
 
-    def loss(self, network: nn.Module, step: int, generator: torch.Generator, share: slice) -> Tensor:
+    def loss(self, networks: Mapping[str, nn.Module], step: int, generator: torch.Generator, share: slice) -> Tensor:
         """Negative evidence lower bound in nats per pixel."""
         images, labels = self.batches.draw(generator)
         noise = torch.randn(len(images), self.config.latent_dim, generator=generator)
         warmup_steps = self.config.kl_warmup * self.config.steps
         weight = self.config.beta * min(1.0, (step + 1) / max(1.0, warmup_steps))
-        reconstruction, kl = self._terms(network, images[share], labels[share], noise[share])
+        reconstruction, kl = self._terms(networks["network"], images[share], labels[share], noise[share])
         return (reconstruction + weight * losses.free_bits(kl, self.config.free_bits)) / images[0].numel()
 
     def validate(self, network: nn.Module) -> dict[str, float]:
