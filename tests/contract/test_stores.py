@@ -215,6 +215,7 @@ def test_a_text_file_is_refused_and_left_as_it_was(url: str) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.xfail(strict=True, reason="our tables are added to the other program's database")
 def test_a_database_of_something_else_is_refused_and_left_as_it_was(url: str) -> None:
     path = path_of(url)
     path.parent.mkdir()
@@ -227,6 +228,7 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_was(url: str) ->
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("customers",)]
 
 
+@pytest.mark.xfail(strict=True, reason="it counts as made by another process in the same moment")
 def test_a_table_of_ours_with_other_columns_is_refused(url: str) -> None:
     path = path_of(url)
     path.parent.mkdir()
@@ -241,7 +243,7 @@ def test_a_newer_schema_is_refused(url: str) -> None:
     Store(url).save(measurement())
     with sqlite3.connect(path_of(url)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(StoreError, match=f"newer GenComp .schema 9999, this one knows {HEAD}. Update") as raised:
+    with pytest.raises(StoreError, match=f"newer GenComp .schema 9999, this one knows {HEAD}.. Update") as raised:
         Store(url)
     one_line(raised.value)
 
@@ -283,11 +285,12 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_password_is_never_shown(tmp_path: Path) -> None:
-    (tmp_path / "a_file").write_text("")
+@pytest.mark.xfail(strict=True, reason="the message repeats the URL as it came")
+@pytest.mark.parametrize("url", ["postgresql+nodriver://me:hunter2@localhost/x", "sqlite://me:hunter2@localhost/x.db"])
+def test_a_password_is_never_shown(url: str) -> None:
     with pytest.raises(StoreError) as raised:
-        Store(f"sqlite://user:hunter2@/{tmp_path / 'a_file' / 'store.db'}")
-    assert "hunter2" not in str(raised.value)
+        Store(url)
+    assert "hunter2" not in one_line(raised.value)
 
 
 def test_a_damaged_document_is_one_clear_line(store: Store) -> None:
@@ -303,6 +306,9 @@ def test_a_damaged_document_is_one_clear_line(store: Store) -> None:
 N_AT_ONCE = 6
 
 
+@pytest.mark.xfail(
+    strict=True, reason="alembic's context is one global per process, and tables are made without a lock"
+)
 def test_threads_that_make_the_same_store_at_once_all_get_it(url: str) -> None:
     barrier = Barrier(N_AT_ONCE)
 
@@ -319,20 +325,24 @@ def test_threads_that_make_the_same_store_at_once_all_get_it(url: str) -> None:
 
 
 OPEN_AND_SAVE = """
-import sys, time
+import sys
+import alembic.command
 from gencomp_core.store import Store
 from tests.made import measurement
 from tests.tiny import pruning
 print("ready", flush=True)
-sys.stdin.readline()
-Store(sys.argv[1]).save(measurement(pruning(float(sys.argv[2]))))
+for url in sys.stdin:
+    Store(url.strip()).save(measurement(pruning(float(sys.argv[1]))))
+    print("saved", flush=True)
 """
 
 
-def test_processes_that_make_the_same_store_at_once_all_get_it(url: str) -> None:
+@pytest.mark.xfail(strict=True, reason="only the table of measurements is looked for when another process is first")
+def test_processes_that_make_the_same_store_at_once_all_get_it(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path / f'{number}.db'}" for number in range(8)]
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", OPEN_AND_SAVE, url, f"0.{number}"],
+            [sys.executable, "-c", OPEN_AND_SAVE, f"0.{number}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -340,13 +350,19 @@ def test_processes_that_make_the_same_store_at_once_all_get_it(url: str) -> None
         )
         for number in range(3)
     ]
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    errors = [process.communicate()[1] for process in started]
-    assert errors == ["", "", ""]
-    assert Store(url).count() == 3
+    answers = []
+    try:
+        for question in ["", *urls]:
+            for process in started:
+                assert process.stdin is not None
+                if question and process.poll() is None:
+                    process.stdin.write(f"{question}\n")
+                    process.stdin.flush()
+            for process in started:
+                assert process.stdout is not None
+                answers.append(process.stdout.readline().strip())
+    finally:
+        errors = [process.communicate()[1] for process in started]
+    assert [error for error in errors if error] == []
+    assert answers == ["ready"] * 3 + ["saved"] * 3 * len(urls)
+    assert [Store(url).count() for url in urls] == [3] * len(urls)

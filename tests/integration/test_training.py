@@ -1,0 +1,153 @@
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from gencomp_core.data.fashion_mnist import SUBSET_FOLDER, read_idx
+from gencomp_core.errors import TrainingError
+from gencomp_core.models.vae import FashionVAE
+from gencomp_core.services.training import train_network
+from gencomp_core.training.config import TRAINABLE, load_config
+from gencomp_core.training.loop import STATE_FILE, WEIGHTS_FILE, read_curve
+from gencomp_core.workloads.bundled import FashionVAEWorkload
+
+CONFIG = {
+    "steps": 4,
+    "batch_size": 8,
+    "channels": [16, 16],
+    "latent_dim": 4,
+    "validate_every": 1,
+    "save_every": 1,
+}
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+    with gzip.open(path, "wb", compresslevel=0) as stream:
+        stream.write(header + values.tobytes())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of the right counts, made of the shipped subset: 60,000 images are six copies of it."""
+    folder = tmp_path_factory.mktemp("data")
+    images = read_idx(SUBSET_FOLDER / "subset-images-idx3-ubyte.gz")
+    labels = read_idx(SUBSET_FOLDER / "subset-labels-idx1-ubyte.gz")
+    for stem, n in (("train", 6), ("t10k", 1)):
+        write_idx(folder / f"{stem}-images-idx3-ubyte.gz", np.tile(images, (n, 1, 1)))
+        write_idx(folder / f"{stem}-labels-idx1-ubyte.gz", np.tile(labels, n))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENCOMP_DATA", str(data))
+
+
+def config_file(folder: Path, **changes: object) -> Path:
+    path = folder / f"config-{len(list(folder.iterdir()))}.yaml"
+    path.write_text(yaml.safe_dump(CONFIG | changes))
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENCOMP_DATA", str(data))
+        records = list(train_network("fashion-vae", folder / "run", config=config_file(folder)))
+    assert [record.step for record in records] == [1, 2, 3, 4]
+    return folder / "run"
+
+
+def test_a_run_leaves_weights_that_sample_and_a_curve(uninterrupted: Path) -> None:
+    curve = read_curve(uninterrupted)
+    assert [record.step for record in curve] == [1, 2, 3, 4]
+    assert all(np.isfinite(record.loss) and record.figures for record in curve)
+    assert not list(uninterrupted.glob("*.partial"))
+    workload = FashionVAEWorkload(uninterrupted / WEIGHTS_FILE)
+    model = workload.model
+    assert isinstance(model, FashionVAE)
+    assert model.config.latent_dim == 4
+    images = workload.generate(model, 0, 2, seed=0, settings={"temperature": 1.0})
+    assert images.shape == (2, 1, 28, 28)
+
+
+def test_an_interrupted_run_goes_on_to_bit_identical_weights(uninterrupted: Path, tmp_path: Path) -> None:
+    out, config = tmp_path / "run", config_file(tmp_path)
+    steps = train_network("fashion-vae", out, config=config)
+    for record in steps:
+        if record.step == 2:
+            break
+    steps.close()  # type: ignore[attr-defined]
+    assert torch.load(out / STATE_FILE, weights_only=True)["step"] == 2  # saved before it is told
+    assert not (out / WEIGHTS_FILE).exists()
+    torch.manual_seed(99)
+    resumed = list(train_network("fashion-vae", out, config=config))
+    assert [record.step for record in resumed] == [3, 4]
+    assert (out / WEIGHTS_FILE).read_bytes() == (uninterrupted / WEIGHTS_FILE).read_bytes()
+    assert [record.step for record in read_curve(out)] == [1, 2, 3, 4]
+    losses = [record.loss for record in read_curve(out)]
+    assert losses == [record.loss for record in read_curve(uninterrupted)]
+
+
+def test_a_finished_run_is_not_trained_again(uninterrupted: Path, tmp_path: Path) -> None:
+    before = (uninterrupted / WEIGHTS_FILE).read_bytes()
+    assert list(train_network("fashion-vae", uninterrupted, config=config_file(tmp_path))) == []
+    assert (uninterrupted / WEIGHTS_FILE).read_bytes() == before
+
+
+def test_another_configuration_in_the_same_folder_is_refused_in_one_line(uninterrupted: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in uninterrupted.iterdir()}
+    other = config_file(tmp_path, learning_rate=0.1)
+    with pytest.raises(
+        TrainingError, match=r"holds a run with learning_rate 0\.001, the configuration says 0\.1"
+    ) as raised:
+        list(train_network("fashion-vae", uninterrupted, config=other))
+    assert "\n" not in str(raised.value)
+    assert {path.name: path.read_bytes() for path in uninterrupted.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 0}, "steps: Input should be greater than 0, got 0"),
+        ({"stepz": 4}, "stepz"),
+        ({"precision": "fp8"}, "precision"),
+        ({"ema": 1.0}, "ema"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_one_line(
+    tmp_path: Path, fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message) as raised:
+        load_config("fashion-vae", config_file(tmp_path, **fields))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("steps: [", marks=pytest.mark.xfail(strict=True, reason="YAML's own five lines are passed on")),
+        "- a list",
+        "",
+        "just words",
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(TrainingError) as raised:
+        load_config("fashion-vae", path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("network", TRAINABLE)
+def test_the_shipped_configurations_are_valid(network: str) -> None:
+    config = load_config(network)
+    assert config.network == network
+    assert json.loads(config.model_dump_json())["steps"] > 0
