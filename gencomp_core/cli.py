@@ -252,9 +252,9 @@ def pareto(
 
     table = frontier_of(_open(store), workload, x=x)
     if csv:
-        table.to_csv(csv, index=False)
+        _write("--csv", csv, lambda: table.to_csv(csv, index=False))
     if html:
-        write_chart(table, workload, html, x=x)
+        _write("--html", html, lambda: write_chart(table, workload, html, x=x))
     if as_json:
         return _print_json({"workload": workload, "x": x, "points": json.loads(table.to_json(orient="records"))})
     shown = Table("title", x, "quality", "interval", "", box=None)
@@ -330,6 +330,14 @@ def _open(url: str | None) -> "Store":
     from gencomp_core.services import library
 
     return library.open_store(store_url(url) if url else None)
+
+
+def _write(option: str, path: Path, write: "Callable[[], None]") -> None:
+    try:
+        write()
+    except OSError as error:
+        reason = error.strerror or error
+        raise EvaluationError(f"{option} {path} can't be written ({reason}). Choose another file.") from None
 
 
 def _settings(pairs: list[str] | None) -> dict[str, int | float | str]:

@@ -92,6 +92,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+def command_environment() -> dict[str, str]:
+    """Environment in which `python -m gencomp_core` finds this package and the plugins of the current folder."""
+    folders = [str(Path(__file__).resolve().parent.parent), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(folder for folder in folders if folder)}
+
+
 def _processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

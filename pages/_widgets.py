@@ -47,6 +47,13 @@ def store_or_stop() -> Store:
     return store
 
 
+def read_measurement(store: Store, signature: str | None) -> Measurement | None:
+    """A measurement, or None; one that can't be read is an error line, and the page goes on."""
+    with shown_errors():
+        return store.measurement(signature) if signature else None
+    return None
+
+
 def pick_workload() -> str:
     """Workload picker in the sidebar, kept in the address and across pages."""
     _run_through_app()

@@ -12,6 +12,7 @@ from pages._widgets import (
     pick_workload,
     picked_recipe,
     quality_tile,
+    read_measurement,
     shown_errors,
     size_tile,
     status_line,
@@ -33,7 +34,7 @@ if recipe is None:
     table = library.figures(store, workload)
     comparable = table[table["conditions"] == library.conditions(table)[0]] if not table.empty else table
     signature = library.recommended(comparable)
-    best = store.measurement(signature) if signature else None
+    best = read_measurement(store, signature)
     st.info("No configuration is picked yet.", icon=":material/inbox:")
     if best and st.button(f"Take the recommended one: {best.title}", type="primary"):
         pick_recipe(workload, library.recipe_of(best))
@@ -41,7 +42,9 @@ if recipe is None:
     st.page_link("pages/pareto.py", label="Pick one on the frontier", icon=":material/show_chart:")
     st.stop()
 
-measurement = library.stored_for(store, workload, recipe)
+measurement = None
+with shown_errors():
+    measurement = library.stored_for(store, workload, recipe)
 st.markdown(f"**{recipe.title()}** for **{CATALOG[workload].title}** (signature `{recipe.signature}`)")
 if measurement:
     columns = st.columns(3)

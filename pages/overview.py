@@ -14,6 +14,7 @@ from pages._widgets import (
     pick_recipe,
     pick_workload,
     quality_tile,
+    read_measurement,
     restore_demo_button,
     shown_errors,
     size_tile,
@@ -38,7 +39,7 @@ if table.empty:
 
 comparable = table[table["conditions"] == library.conditions(table)[0]]
 signature = library.recommended(comparable, max_loss=MAX_LOSS)
-best = store.measurement(signature) if signature else None
+best = read_measurement(store, signature)
 if best is None:
     st.warning(
         f"None of the {len(comparable)} measured configurations is surely within {MAX_LOSS:.0%} of dense quality. "

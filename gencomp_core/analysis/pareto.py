@@ -69,7 +69,7 @@ def frontier_table(table: pd.DataFrame, *, x: str, better: Direction = "lower") 
     """
     placed = table.dropna(subset=[x, "quality"]).copy()
     if placed.empty:
-        return placed.assign(on_frontier=[], on_line=[], is_knee=[])
+        return placed.assign(**{name: pd.Series(dtype=bool) for name in ("on_frontier", "on_line", "is_knee")})
     cost = placed[x].to_numpy(float)
     low, high = placed["quality_low"].to_numpy(float), placed["quality_high"].to_numpy(float)
     placed["on_frontier"] = on_frontier(cost, low, high, better=better)

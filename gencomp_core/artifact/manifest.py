@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(path.read_text())
+        manifest = Manifest.model_validate_json(path.read_text())
     except FileNotFoundError:
         raise ArtifactError(f"{folder} is no artifact: no {MANIFEST_FILE}. Name the folder of an export.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -91,6 +91,9 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise ArtifactError(f"{path} is damaged at {place}: {first['msg']}. Export the artifact again.") from None
+    if manifest.format != FORMAT:
+        raise ArtifactError(f"{path}: format must be {FORMAT}, got {manifest.format}. Update GenComp or export again.")
+    return manifest
 
 
 def write_sums(folder: Path) -> None:
@@ -109,14 +112,18 @@ def changed_files(folder: Path) -> list[str]:
     if not path.exists():
         raise ArtifactError(f"{folder} is no complete artifact: it has no {SUMS_FILE}. Export it again.")
     listed = {}
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_text(errors="replace").removesuffix("\n").split("\n"):
         digest, separator, name = line.partition("  ")
         if not separator:
             return [SUMS_FILE]
         listed[name] = digest
-    present = {entry.name: entry for entry in folder.iterdir() if entry.name != SUMS_FILE and entry.is_file()}
-    wrong = [name for name in listed if name not in present or file_sha256(present[name]) != listed[name]]
+    present = {entry.name: entry for entry in folder.iterdir() if entry.name != SUMS_FILE}
+    wrong = [name for name, digest in listed.items() if name not in present or _digest(present[name]) != digest]
     return wrong + [name for name in present if name not in listed]
+
+
+def _digest(path: Path) -> str:
+    return file_sha256(path) if path.is_file() else "no file"
 
 
 def file_sha256(path: Path) -> str:

@@ -35,7 +35,7 @@ def save_artifact(
         measurement: figures of this configuration, kept in the manifest.
 
     Raises:
-        ArtifactError: `out` exists and is no empty folder.
+        ArtifactError: `out` exists and is no empty folder, or can't be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ArtifactError(f"--out must be a new or empty folder, got {out}, which has content. Choose another.")
@@ -59,8 +59,11 @@ def save_artifact(
         selftest=SelfTestFacts(n_samples=N_SAMPLES, seed=SEED, settings=chosen, sha256=samples_hash(samples)),
         measurement=measurement.summary() if measurement else None,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise ArtifactError(f"--out {out} can't be written ({error.strerror}). Choose another folder.") from None
     try:
         (partial / files.WEIGHTS_FILE).write_bytes(packed.content)
         (partial / files.RECIPE_FILE).write_text(variant.recipe.to_yaml())

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomp_core.artifact.manifest import SelfTestFacts
+from gencomp_core.errors import ArtifactError
 from gencomp_core.runtime_env import threads
 from gencomp_core.workloads.base import Settings, Workload
 
@@ -45,8 +46,17 @@ def samples_hash(samples: Tensor) -> str:
 
 
 def run_selftest(workload: Workload, model: nn.Module, facts: SelfTestFacts, recorded: Tensor) -> SelfTestResult:
-    """Make the samples again and compare them with the recorded ones."""
+    """Make the samples again and compare them with the recorded ones.
+
+    Raises:
+        ArtifactError: the recorded samples are of another number or size.
+    """
     samples = selftest_samples(workload, model, facts.settings)
+    if recorded.shape != samples.shape:
+        raise ArtifactError(
+            f"selftest.safetensors must hold samples of shape {tuple(samples.shape)}, got {tuple(recorded.shape)}. "
+            "Export the artifact again."
+        )
     difference = int((samples.to(torch.int16) - recorded.to(torch.int16)).abs().max())
     sha256 = samples_hash(samples)
     identical = sha256 == facts.sha256

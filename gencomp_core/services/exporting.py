@@ -19,7 +19,7 @@ from gencomp_core.artifact.selftest import run_selftest
 from gencomp_core.errors import ArtifactError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Measurement
-from gencomp_core.runtime_env import threads
+from gencomp_core.runtime_env import command_environment, threads
 from gencomp_core.variant import compress
 from gencomp_core.workloads import load_workload
 
@@ -77,7 +77,7 @@ def verify(folder: Path, *, timed: bool = True) -> dict[str, Any]:
 def verify_in_fresh_process(folder: Path) -> dict[str, Any]:
     """`verify` without timing, in a process that has seen nothing of how the artifact was made."""
     command = [sys.executable, "-m", "gencomp_core", "verify", str(folder), "--no-latency", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=command_environment())
     if done.returncode not in (0, 1) or not done.stdout:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
         raise ArtifactError(f"{folder}: the self-test could not be run in a fresh process ({reason}).")

@@ -31,7 +31,13 @@ def frontier_of(store: Store, workload: str, *, x: str, conditions: str | None =
     if table.empty:
         raise EvaluationError(f"Nothing of {name} has been measured. Run 'gencomp evaluate {name}' first.")
     chosen = conditions or library.conditions(table)[0]
-    return library.frontier(table[table["conditions"] == chosen], x=x)
+    placed = library.frontier(table[table["conditions"] == chosen], x=x)
+    if placed.empty:
+        raise EvaluationError(
+            f"None of the {len(table)} measurements of {name} has both a quality and {COSTS[x]}. "
+            "Measure again with 'gencomp evaluate'."
+        )
+    return placed
 
 
 def write_chart(table: pd.DataFrame, workload: str, path: Path, *, x: str) -> None:

@@ -55,8 +55,10 @@ def honesty(
 
 
 def _verdict(zeros: float, saved: int, size: int, dense: int, latency: Latency | None) -> str:
-    smaller = f"{dense / size:.1f} × smaller on disk" if size < 0.98 * dense else "no smaller on disk"
-    bought = f"the zeros account for {bytes_text(saved)} of that" if saved > 0.01 * dense else "the zeros saved nothing"
+    is_smaller = size < 0.98 * dense
+    smaller = f"{dense / size:.1f} × smaller on disk" if is_smaller else "no smaller on disk"
+    worth_naming = is_smaller and saved > 0.01 * dense  # less is lost in the header
+    bought = f"the zeros account for {bytes_text(saved)} of that" if worth_naming else "the zeros saved nothing"
     size_part = f"{zeros:.0%} zeros, {smaller}" + (f"; {bought}" if zeros >= 0.02 else "")
     if latency is None:
         return f"{size_part}. Speed was not measured."

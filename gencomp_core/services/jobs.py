@@ -12,7 +12,7 @@ import psutil
 from filelock import FileLock
 
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.runtime_env import home
+from gencomp_core.runtime_env import command_environment, home
 
 State = Literal["none", "running", "ended"]
 
@@ -47,7 +47,7 @@ def start_measurement(workload: str, recipe: Recipe, *, n_samples: int) -> None:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
-                cwd=Path(__file__).parents[2],
+                env=command_environment(),
             )
         identity = {"pid": process.pid, "created": psutil.Process(process.pid).create_time()}
         (folder / "process.json").write_text(json.dumps(identity))

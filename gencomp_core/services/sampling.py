@@ -1,5 +1,6 @@
 """Write samples of a target to a file."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ def write_samples(
     Raises:
         EvaluationError: the file can't be written.
     """
+    if path.is_dir() or not os.access(path.parent if path.parent.exists() else Path.cwd(), os.W_OK):
+        raise EvaluationError(f"--out {path} can't be written. Choose another file.")
     workload, model = target.workload, target.model
     chosen = complete_settings(workload, settings)
     parts = []

@@ -1,22 +1,28 @@
 """The store: measurements by signature, with their latencies and pictures."""
 
+import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from gencomp_core.errors import StoreError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Latency, Measurement
 from gencomp_core.store.schema import latencies, measurements, pictures
 
-HEAD = "0001"
+KNOWN_VERSIONS = ("0001",)
+HEAD = KNOWN_VERSIONS[-1]
 MIGRATIONS = Path(__file__).parent / "migrations"
+_migrating = threading.Lock()
 LISTED = [column for column in measurements.columns if column.name != "document"]
 
 
@@ -182,8 +188,10 @@ def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         engine = create_engine(parsed)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise StoreError(f"--store must be a URL such as sqlite:///store.db, got {url!r} ({error}).") from None
+    except ModuleNotFoundError as error:
+        raise StoreError(f"The store {_shown(url)} needs a driver: run 'pip install {error.name}'.") from None
+    except (ArgumentError, NoSuchModuleError):
+        raise StoreError(f"--store must be a URL such as sqlite:///store.db, got {_shown(url)!r}.") from None
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -198,32 +206,59 @@ def _set_pragmas(connection: sqlite3.Connection, _: object) -> None:
 
 def _migrate(engine: Engine) -> bool:
     """Bring the tables to the newest version; True when there were none before."""
-    if inspect(engine).has_table("alembic_version"):
-        with engine.connect() as connection:
-            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if _version(engine) == HEAD:
+        return False
+    with _one_at_a_time(engine):
+        found = _version(engine)
         if found == HEAD:
             return False
-        if found is not None and found > HEAD:
+        tables = inspect(engine).get_table_names()
+        if found is None and tables:
+            raise StoreError(
+                f"The store {_shown(str(engine.url))} is the database of another program (it has the table "
+                f"{tables[0]!r}). Name another file with --store or GENCOMP_STORE."
+            )
+        if found is not None and found not in KNOWN_VERSIONS:
             raise StoreError(
                 f"The store {_shown(str(engine.url))} was written by a newer GenComp (schema {found}, this one knows "
                 f"{HEAD}). Update GenComp, or name another store."
             )
-    is_new = not inspect(engine).has_table("measurements")
+        _upgrade(engine)
+        return found is None
+
+
+def _version(engine: Engine) -> str | None:
+    """Schema version of the database, or None where it has none."""
+    if not inspect(engine).has_table("alembic_version"):
+        return None
+    with engine.connect() as connection:
+        found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return found
+
+
+def _upgrade(engine: Engine) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, HEAD)
-    except DBAPIError:
-        if not inspect(engine).has_table("measurements"):
-            raise  # otherwise another process made the tables in the same moment
-        return False
-    return is_new
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, HEAD)
+
+
+@contextmanager
+def _one_at_a_time(engine: Engine) -> Iterator[None]:
+    """Alembic's context is one global per process, and two processes may open a new store together."""
+    database = engine.url.database
+    on_disk = engine.url.get_backend_name() == "sqlite" and database and database != ":memory:"
+    with _migrating, FileLock(f"{database}.lock") if on_disk else nullcontext():
+        yield
 
 
 def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+    """URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return " ".join(re.sub(r"://[^@/]*@", "://***@", url).split())

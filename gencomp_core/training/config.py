@@ -135,9 +135,18 @@ def load_config(network: str, path: Path | None = None) -> AnyTraining:
     try:
         fields = yaml.safe_load(path.read_text())
         return _adapter.validate_python({"network": network, **fields})
-    except (OSError, yaml.YAMLError, TypeError) as error:
-        raise TrainingError(f"{path} can't be read as a training configuration: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or "configuration"
-        raise TrainingError(f"{path}: {place}: {first['msg']}, got {first['input']!r}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise TrainingError(f"{path} can't be read ({reason}). Check the path.") from None
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            raise TrainingError(f"{path}: {_first(error)}") from None
+        line = " ".join(str(error).split())
+        raise TrainingError(f"{path} is no training configuration ({line}). Write one 'name: value' a line.") from None
+
+
+def _first(error: ValidationError) -> str:
+    """Place, rule and value of the first finding."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or "configuration"
+    return f"{place}: {first['msg']}, got {first['input']!r}. Correct that line."

@@ -90,8 +90,8 @@ def _load_plugin(name: str) -> "Workload":
     from gencomp_core.workloads.base import check_workload
 
     module_name, _, factory_name = name.removeprefix(PLUGIN_PREFIX).partition(":")
-    if not module_name or not factory_name:
-        raise UnknownNameError(f"A plugin is named plugin:MODULE:FACTORY, got {name!r}. Write both parts.")
+    if not module_name or not factory_name or module_name.startswith("."):
+        raise UnknownNameError(f"A plugin is named plugin:MODULE:FACTORY, got {name!r}. Write both parts in full.")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -108,4 +108,5 @@ def _load_plugin(name: str) -> "Workload":
     problems = check_workload(workload)
     if problems:
         raise GenCompError(f"{name} is no Workload: {problems[0]}. See gencomp_core/workloads/base.py.")
+    object.__setattr__(workload, "name", name)  # measurements and artifacts must find the plugin again
     return workload  # type: ignore[return-value]

@@ -157,26 +157,8 @@ def labels(at: AppTest) -> list[str]:
     return [button.label for button in at.button]
 
 
-KNOWN_BUGS = {
-    ("pareto", "failed_only"): "the marks of an empty table are floats, which pick columns",
-    ("overview", "damaged"): "the recommended measurement is read outside of shown_errors",
-    ("export", "damaged"): "the recommended measurement is read outside of shown_errors",
-}
-
-
-def cases() -> list[object]:
-    return [
-        pytest.param(
-            page,
-            state,
-            marks=pytest.mark.xfail(strict=True, reason=KNOWN_BUGS[page, state]) if (page, state) in KNOWN_BUGS else (),
-        )
-        for state in STATES
-        for page in PAGES
-    ]
-
-
-@pytest.mark.parametrize(("page", "state"), cases())
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("state", STATES)
 def test_a_page_never_shows_a_traceback(page: str, state: str, path: Path, no_demo_unless: None) -> None:
     STATES[state](path)
     at = fine(open_page(page))
@@ -325,11 +307,8 @@ def test_two_sessions_share_no_choices(measured: Path) -> None:
 @pytest.mark.parametrize("query", [{"pareto.cost": "milliseconds"}, {"pareto.only_frontier": "true"}])
 @pytest.mark.parametrize("fill", [dense_only, thirty, without_latency])
 def test_the_frontier_is_shown_whatever_is_on_its_axes(
-    fill: Fill, query: dict[str, str], path: Path, no_demo: None, request: pytest.FixtureRequest
+    fill: Fill, query: dict[str, str], path: Path, no_demo: None
 ) -> None:
-    if fill is without_latency and "pareto.cost" in query:
-        reason = "the marks of an empty table are floats, which pick columns"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     fill(path)
     at = fine(open_page("pareto", **query))
     assert at.get("plotly_chart")

@@ -215,7 +215,6 @@ def test_a_text_file_is_refused_and_left_as_it_was(url: str) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.xfail(strict=True, reason="our tables are added to the other program's database")
 def test_a_database_of_something_else_is_refused_and_left_as_it_was(url: str) -> None:
     path = path_of(url)
     path.parent.mkdir()
@@ -228,7 +227,6 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_was(url: str) ->
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("customers",)]
 
 
-@pytest.mark.xfail(strict=True, reason="it counts as made by another process in the same moment")
 def test_a_table_of_ours_with_other_columns_is_refused(url: str) -> None:
     path = path_of(url)
     path.parent.mkdir()
@@ -285,7 +283,6 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.xfail(strict=True, reason="the message repeats the URL as it came")
 @pytest.mark.parametrize("url", ["postgresql+nodriver://me:hunter2@localhost/x", "sqlite://me:hunter2@localhost/x.db"])
 def test_a_password_is_never_shown(url: str) -> None:
     with pytest.raises(StoreError) as raised:
@@ -306,9 +303,6 @@ def test_a_damaged_document_is_one_clear_line(store: Store) -> None:
 N_AT_ONCE = 6
 
 
-@pytest.mark.xfail(
-    strict=True, reason="alembic's context is one global per process, and tables are made without a lock"
-)
 def test_threads_that_make_the_same_store_at_once_all_get_it(url: str) -> None:
     barrier = Barrier(N_AT_ONCE)
 
@@ -337,7 +331,6 @@ for url in sys.stdin:
 """
 
 
-@pytest.mark.xfail(strict=True, reason="only the table of measurements is looked for when another process is first")
 def test_processes_that_make_the_same_store_at_once_all_get_it(tmp_path: Path) -> None:
     urls = [f"sqlite:///{tmp_path / f'{number}.db'}" for number in range(8)]
     started = [

@@ -295,7 +295,6 @@ def test_a_plugin_that_is_none_is_refused_in_one_line(plugin: str, name: str, me
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="import_module refuses relative names with a TypeError")
 def test_a_relative_plugin_module_is_refused_in_one_line(plugin: str) -> None:
     with pytest.raises(UnknownNameError, match="plugin"):
         load_workload(f"plugin:.{plugin}:make")

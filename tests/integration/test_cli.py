@@ -265,7 +265,6 @@ def test_the_frontier_is_written_as_table_and_as_chart(run: Run, tmp_path: Path)
     assert found[2].title not in shown
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="the marks of an empty table are floats, which pick columns")
 def test_a_frontier_of_failures_only_is_one_line(run: Run) -> None:
     Store(os.environ["GENCOMP_STORE"]).save(measurement(fid=None))
     refused(run("pareto", "fashion-vae"))
@@ -361,11 +360,7 @@ def test_a_file_that_is_no_recipe_at_all_is_one_clear_line(run: Run, tmp_path: P
         (["workloads", "--store", "nonsense://x"], "--store must be a URL"),
         (["workloads", "--store", "{text}"], "can't be opened"),
         (["train", "fashion-gpt", "--out", "{tmp}/run"], "No trainable network named 'fashion-gpt'"),
-        pytest.param(
-            ["train", "fashion-vae", "--out", "{tmp}/run", "--config", "/nowhere.yaml"],
-            "can't be read",
-            marks=pytest.mark.xfail(strict=True, reason="the line names no next step"),
-        ),
+        pytest.param(["train", "fashion-vae", "--out", "{tmp}/run", "--config", "/nowhere.yaml"], "can't be read"),
         (["evaluate", "plugin:no_such_module:make"], "can't be imported"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -383,13 +378,11 @@ def test_a_picture_that_can_not_be_written_is_one_line_after_the_progress(run: R
 
 
 @pytest.mark.parametrize("option", ["--csv", "--html"])
-@pytest.mark.xfail(strict=True, raises=OSError, reason="an OSError comes through as a traceback")
 def test_a_frontier_that_can_not_be_written_is_one_line(run: Run, option: str) -> None:
     Store(os.environ["GENCOMP_STORE"]).save(measurement())
     assert option in refused(run("pareto", "fashion-vae", option, "/proc/nothing/file"))
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="an OSError comes through as a traceback")
 def test_an_artifact_that_can_not_be_written_is_one_line(run: Run, recipe_file: Path) -> None:
     done = run("compress", "fashion-vae", "--recipe", recipe_file, "--out", "/proc/nothing/artifact")
     assert "--out" in refused(done)
@@ -418,7 +411,6 @@ def test_wrong_usage_is_exit_code_two(run: Run, arguments: list[str]) -> None:
     assert done.err
 
 
-@pytest.mark.xfail(strict=True, reason="an artifact is loaded by the plugin's own name, in another folder")
 def test_a_plugin_can_be_compressed_verified_and_measured(
     run: Run, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,7 +424,6 @@ def test_a_plugin_can_be_compressed_verified_and_measured(
     assert run("verify", tmp_path / "artifact", "--no-latency").code == 0
 
 
-@pytest.mark.xfail(strict=True, reason="measurements are kept under the plugin's own name")
 def test_the_frontier_of_a_plugin_is_found_under_the_name_that_was_typed(run: Run) -> None:
     name = "plugin:tests.tiny:TinyVAE"
     assert run("evaluate", name, "--samples", 60, "--json").code == 0

@@ -97,7 +97,6 @@ def test_the_verdict_says_when_zeros_bought_nothing() -> None:
     assert verdict.startswith("12% zeros, 11.0 × smaller on disk; the zeros saved nothing.")
 
 
-@pytest.mark.xfail(strict=True, reason="between 1 and 2 % it reads 'no smaller; the zeros account for 60 B of that'")
 def test_zeros_that_saved_too_little_to_be_smaller_account_for_nothing() -> None:
     slightly = cost(bits=32, n_values=1000, n_zeros=50, n_bytes=3940)
     verdict = honesty([slightly], size_bytes=3940, dense_size_bytes=4000).verdict

@@ -128,7 +128,6 @@ def test_the_table_marks_frontier_line_and_knee() -> None:
     assert list(placed["is_knee"]) == [False, True, False, False, False]
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="the marks of an empty table are floats, which pick columns")
 def test_a_table_without_a_placeable_row_can_still_be_asked() -> None:
     placed = frontier_table(table({"quality": None}), x="size_bytes")
     assert len(placed[placed["on_frontier"]]) == 0
