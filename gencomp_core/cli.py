@@ -6,19 +6,17 @@ Commands import what they compute with when they run, so that `gencomp --help` i
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from gencomp_core.errors import EvaluationError, GenCompError
+from gencomp_core.printing import count, err, latency_line, out, print_json, print_measurement, reporter
 
 if TYPE_CHECKING:
-    from gencomp_core.records import Measurement, Progress
     from gencomp_core.store import Store
 
 app = typer.Typer(
@@ -27,10 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-SECONDS_A_LINE = 1.0
 MAX_SEED = 2**31 - 1
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -63,7 +57,7 @@ def workloads(as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, t
     _use(threads)
     listing = library.workload_table(_open(store))
     if as_json:
-        return _print_json(listing)
+        return print_json(listing)
     table = Table(
         Column("workload", no_wrap=True), "metric", "parameters", "bytes", "dense quality", "what it is", box=None
     )
@@ -71,7 +65,7 @@ def workloads(as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, t
         quality = row["quality"]
         shown = f"{quality['value']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}]" if quality else "not measured"
         table.add_row(
-            row["workload"], row["metric"], _count(row["n_params"]), _count(row["size_bytes"]), shown, row["summary"]
+            row["workload"], row["metric"], count(row["n_params"]), count(row["size_bytes"]), shown, row["summary"]
         )
     out.print(table)
     return None
@@ -84,7 +78,7 @@ def techniques(as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, 
 
     listing = technique_table()
     if as_json:
-        return _print_json(listing)
+        return print_json(listing)
     for row in listing:
         out.print(f"[bold]{row['kind']}[/bold]  {row['help']}")
         for name, field in row["schema"]["properties"].items():
@@ -106,11 +100,11 @@ def inspect(
     _use(threads)
     facts = [asdict(layer) for layer in layer_facts(workload)]
     if as_json:
-        return _print_json({"workload": workload, "layers": facts})
+        return print_json({"workload": workload, "layers": facts})
     table = Table(Column("layer", no_wrap=True), "kind", "shape", "parameters", "MACs per sample", box=None)
     for row in facts:
         shape = " × ".join(map(str, row["shape"]))
-        table.add_row(row["name"], row["kind"], shape, _count(row["n_params"]), _count(row["macs"]))
+        table.add_row(row["name"], row["kind"], shape, count(row["n_params"]), count(row["macs"]))
     out.print(table)
     return None
 
@@ -133,10 +127,10 @@ def sample(
 
     _use(threads)
     report = write_samples(
-        resolve(target, recipe, seed=seed), file, n=n, seed=seed, settings=_settings(sampling), report=_reporter()
+        resolve(target, recipe, seed=seed), file, n=n, seed=seed, settings=_settings(sampling), report=reporter()
     )
     if as_json:
-        return _print_json(report)
+        return print_json(report)
     out.print(f"{n} samples of {report['workload']} ({report['title']}) in {file}", markup=False)
     return None
 
@@ -172,11 +166,11 @@ def evaluate(
         extractor=extractor,
         runtimes=runtime or ["eager"],
         batches=batch or [1],
-        report=_reporter(),
+        report=reporter(),
     )
     if as_json:
-        return _print_json(measurement.summary())
-    _print_measurement(measurement)
+        return print_json(measurement.summary())
+    print_measurement(measurement)
     return None
 
 
@@ -200,7 +194,7 @@ def compress(
     known = library.stored_for(_open(store), workload, chosen)
     report = export(workload, chosen, folder, seed=seed, measurement=known)
     if as_json:
-        return _print_json(report)
+        return print_json(report)
     times = report["dense_size_bytes"] / report["size_bytes"]
     out.print(
         f"{folder}: {report['size_bytes']:,} bytes of weights ({times:.2f} × smaller than dense), "
@@ -225,13 +219,13 @@ def verify(
     _use(threads)
     report = check(folder, timed=latency)
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         for name, passed in report["checks"].items():
             out.print(f"{'passed' if passed else 'FAILED'}  {name}", markup=False)
         out.print(f"weights {report['size_bytes']:,} bytes, folder {report['artifact_bytes']:,} bytes", markup=False)
         for timed in report["latency"]:
-            out.print(_latency_line(timed), markup=False)
+            out.print(latency_line(timed), markup=False)
     if not report["ok"]:
         raise typer.Exit(1)
 
@@ -256,7 +250,7 @@ def pareto(
     if html:
         _write("--html", html, lambda: write_chart(table, workload, html, x=x))
     if as_json:
-        return _print_json({"workload": workload, "x": x, "points": json.loads(table.to_json(orient="records"))})
+        return print_json({"workload": workload, "x": x, "points": json.loads(table.to_json(orient="records"))})
     shown = Table("title", x, "quality", "interval", "", box=None)
     for row in table[table["on_frontier"]].sort_values(x).to_dict("records"):
         mark = "knee" if row["is_knee"] else ("" if row["on_line"] else "tied")
@@ -294,7 +288,7 @@ def train(
             markup=False,
         )
     if as_json:
-        return _print_json({"network": network, "out": str(folder), "last": records[-1].to_dict() if records else None})
+        return print_json({"network": network, "out": str(folder), "last": records[-1].to_dict() if records else None})
     out.print(f"{folder}/model.safetensors holds the averaged weights", markup=False)
     return None
 
@@ -358,55 +352,3 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
-
-
-def _reporter() -> "Callable[[Progress], None]":
-    """Progress on stderr: one line that is rewritten on a terminal, a line a second elsewhere."""
-    last_line = 0.0
-
-    def report(progress: "Progress") -> None:
-        nonlocal last_line
-        text = f"{progress.what}: {progress.done} of {progress.total}"
-        if err.is_terminal:
-            err.print(f"\r{text}   ", end="", markup=False)
-        elif time.monotonic() - last_line >= SECONDS_A_LINE:
-            err.print(text, markup=False)
-            last_line = time.monotonic()
-
-    return report
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-
-
-def _print_measurement(measurement: "Measurement") -> None:
-    lines = [
-        f"{measurement.workload}: {measurement.title} [{measurement.status}]",
-        f"  weights file  {measurement.size_bytes:,} bytes ({measurement.n_times_smaller:.2f} × smaller than dense), "
-        f"{measurement.effective_bits:.2f} bits per parameter",
-        f"  zeros         {measurement.sparsity:.1%} of the weights",
-    ]
-    quality, dense, change = measurement.quality, measurement.dense_quality, measurement.quality_change
-    if quality and dense and change:
-        lines += [
-            f"  quality       {quality.value:.3f} [{quality.low:.3f}, {quality.high:.3f}]  {quality.name}, "
-            f"{quality.better} is better; real images get {quality.noise_floor:.3f}",
-            f"  dense         {dense.value:.3f} [{dense.low:.3f}, {dense.high:.3f}]",
-            f"  difference    {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], same seeds",
-        ]
-    lines += [f"  {_latency_line(latency.model_dump())}" for latency in measurement.latency]
-    out.print("\n".join(lines), markup=False)
-
-
-def _latency_line(latency: dict[str, Any]) -> str:
-    busy = ", machine was busy" if latency["busy"] else ""
-    return (
-        f"latency       {latency['median_ms']:.1f} ms [{latency['low_ms']:.1f}, {latency['high_ms']:.1f}] "
-        f"{latency['runtime']}, batch {latency['batch']}; dense {latency['dense_median_ms']:.1f} ms, "
-        f"ratio {latency['ratio']:.3f} ({latency['verdict']}{busy})"
-    )
-
-
-def _count(value: int | None) -> str:
-    return "not measured" if value is None else f"{value:,}"

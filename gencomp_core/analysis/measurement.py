@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +30,6 @@ from gencomp_core.records import (
     Measurement,
     Progress,
     Quality,
-    TensorCost,
 )
 from gencomp_core.runtime_env import machine, versions
 from gencomp_core.runtimes.registry import runtimes
@@ -38,6 +37,8 @@ from gencomp_core.variant import compress
 from gencomp_core.workloads.base import Settings, Workload, complete_settings
 
 MIN_SAMPLES, MAX_SAMPLES = 50, 50_000
+
+_dense_sizes: dict[tuple[str, str], int] = {}
 
 
 def make_request(
@@ -139,6 +140,14 @@ def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[P
     )
 
 
+def dense_size(workload: Workload) -> int:
+    """Bytes of the weights file of the dense model, written by the same packer; packed once a process."""
+    key = (workload.name, workload.weights_hash)
+    if key not in _dense_sizes:
+        _dense_sizes[key] = pack(workload.model, {}).size_bytes
+    return _dense_sizes[key]
+
+
 def cost_fields(workload: Workload, recipe: Recipe, model: nn.Module, packed: PackedWeights) -> dict[str, Any]:
     """What is known without sampling: recipe, bytes, parameters, zeros."""
     n_params, n_nonzero = count_params(model)
@@ -149,12 +158,12 @@ def cost_fields(workload: Workload, recipe: Recipe, model: nn.Module, packed: Pa
         "workload": workload.name,
         "recipe": recipe.to_dict(),
         "size_bytes": packed.size_bytes,
-        "dense_size_bytes": pack(workload.model, {}).size_bytes,
+        "dense_size_bytes": dense_size(workload),
         "n_params": n_params,
         "n_nonzero": n_nonzero,
         "sparsity": n_zeros / max(1, n_weights),
         "effective_bits": 8 * packed.size_bytes / n_params,
-        "tensors": tuple(TensorCost(**asdict(tensor)) for tensor in packed.tensors),
+        "tensors": packed.tensors,
     }
 
 

@@ -23,33 +23,9 @@ from gencomp_core.compression.layers import is_transposed, weight_layers
 from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.errors import ArtifactError
 from gencomp_core.recipes.formats import IntegerFormat
+from gencomp_core.records import TensorCost
 
 FORMAT = "gencomp-1"
-
-
-@dataclass(frozen=True)
-class PackedTensor:
-    """How one tensor was written.
-
-    Attributes:
-        name: of the tensor in the state dict.
-        coding: `dense`, `bitmask` or `index`.
-        bits: of one stored value.
-        n_values: values of the tensor.
-        n_zeros: how many of them are exactly zero.
-        n_bytes: written for it: values, positions, scales and zero points.
-        overhead_bytes: scales and zero points among them.
-        dense_bytes: written for it in the dense float32 model.
-    """
-
-    name: str
-    coding: str
-    bits: int
-    n_values: int
-    n_zeros: int
-    n_bytes: int
-    overhead_bytes: int
-    dense_bytes: int
 
 
 @dataclass(frozen=True)
@@ -62,7 +38,7 @@ class PackedWeights:
     """
 
     content: bytes
-    tensors: tuple[PackedTensor, ...]
+    tensors: tuple[TensorCost, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -89,7 +65,7 @@ def pack(model: nn.Module, quantized: dict[str, QuantizedWeight]) -> PackedWeigh
         overhead = sum(size for part, size in sizes.items() if part.endswith((".scale", ".zero_point")))
         coding, bits, n_zeros = described
         tensors.append(
-            PackedTensor(
+            TensorCost(
                 name=name,
                 coding=coding,
                 bits=bits,

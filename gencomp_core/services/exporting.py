@@ -10,10 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gencomp_core.analysis.measurement import measure_latency
+from gencomp_core.analysis.measurement import dense_size, measure_latency
 from gencomp_core.artifact.load import LoadedArtifact, load_artifact
 from gencomp_core.artifact.manifest import WEIGHTS_FILE, Manifest
-from gencomp_core.artifact.packing import pack
 from gencomp_core.artifact.save import save_artifact
 from gencomp_core.artifact.selftest import run_selftest
 from gencomp_core.errors import ArtifactError
@@ -66,7 +65,7 @@ def verify(folder: Path, *, timed: bool = True) -> dict[str, Any]:
         "workload": manifest.workload,
         "recipe_signature": manifest.recipe_signature,
         "size_bytes": on_disk,
-        "dense_size_bytes": pack(artifact.workload.model, {}).size_bytes,
+        "dense_size_bytes": dense_size(artifact.workload),
         "artifact_bytes": sum(path.stat().st_size for path in folder.iterdir()),
         "checks": checks,
         "selftest": asdict(result),

@@ -1,5 +1,6 @@
 """The bundled workloads: generators that were trained on Fashion-MNIST and ship with the product."""
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,7 +24,7 @@ from gencomp_core.workloads.base import (
 from gencomp_core.workloads.checkpoints import checkpoint_path, file_hash, fill, read_checkpoint
 
 
-class _FashionWorkload:
+class _FashionWorkload(ABC):
     """What the image workloads share: classes, metric, and weights read from a checkpoint."""
 
     modality: Literal["image"] = "image"
@@ -48,9 +49,9 @@ class _FashionWorkload:
         """16 hex digits of the dense weights."""
         return file_hash(self.checkpoint)
 
+    @abstractmethod
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""
-        raise NotImplementedError
 
 
 class FashionDiffusion(_FashionWorkload):
