@@ -17,6 +17,8 @@ from gencomp_core.store import Store
 from gencomp_core.workloads import CATALOG
 
 PICKED = "picked_recipe"
+PICK_PARAMETER = "pick"
+FOLLOWED = "followed_link"
 STATUS_COLOURS = {"measured": "green", "simulated": "orange", "predicted": "blue", "failed": "red"}
 ARROWS = {"lower": "↓", "higher": "↑"}
 EQUAL_DB = 100
@@ -44,7 +46,21 @@ def store_or_stop() -> Store:
     if store is None:
         st.caption("Set GENCOMP_STORE to another file, or move the damaged one away, and reload the page.")
         st.stop()
+    _pick_from_address(store)
     return store
+
+
+def _pick_from_address(store: Store) -> None:
+    """Pick the measurement that a link names, once: what is picked afterwards wins."""
+    wanted = st.query_params.get(PICK_PARAMETER)
+    if not wanted or st.session_state.get(FOLLOWED) == wanted:
+        return
+    st.session_state[FOLLOWED] = wanted
+    measurement = read_measurement(store, wanted)
+    if measurement is None:
+        st.warning(f"The link names the measurement {wanted}, which this store does not hold.")
+    else:
+        pick_recipe(measurement.workload, library.recipe_of(measurement))
 
 
 def read_measurement(store: Store, signature: str | None) -> Measurement | None:
@@ -77,6 +93,15 @@ def _run_through_app() -> None:
     if PagesManager.uses_pages_directory:
         PagesManager.uses_pages_directory = False
         st.rerun()
+
+
+def link_to(page: str, label: str, *, icon: str, workload: str, pick: str | None = None, place: Any = st) -> None:
+    """Link to another page that takes the workload along, and picks a measurement by its signature.
+
+    A link and no button: `st.switch_page` clears the address, and with it what is bound to it.
+    """
+    address = {"workload": workload} | ({PICK_PARAMETER: pick} if pick else {})
+    place.page_link(page, label=label, icon=icon, query_params=address, width="stretch")
 
 
 def configuration_labels(table: pd.DataFrame) -> dict[str, str]:

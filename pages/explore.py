@@ -8,7 +8,7 @@ from gencomp_core.store import Store
 from gencomp_core.workloads import CATALOG
 from pages._explore_views import measured_view, simulated_view
 from pages._recipe_controls import controls_for, recipe_controls
-from pages._widgets import pick_recipe, pick_workload, picked_recipe, shown_errors, store_or_stop
+from pages._widgets import link_to, pick_recipe, pick_workload, picked_recipe, shown_errors, store_or_stop
 
 workload = pick_workload()
 st.title("Explore")
@@ -26,6 +26,7 @@ if picked is not None and st.session_state.get("explore.shown") != (workload, pi
     for name, value in (values or {}).items():
         st.session_state[name] = value
     st.session_state["explore.shown"] = (workload, picked.signature)
+    st.session_state.pop("explore.last", None)
 
 
 def show(store: Store, workload: str, recipe: Recipe) -> None:
@@ -37,18 +38,25 @@ def show(store: Store, workload: str, recipe: Recipe) -> None:
         simulated_view(store, workload, recipe)
 
 
+def follow(workload: str, recipe: Recipe) -> None:
+    """Pick what the controls stand for once they were moved: until then, a pick from elsewhere stays."""
+    moved = st.session_state.get("explore.last", recipe.signature) != recipe.signature
+    if moved or (picked_recipe(workload) is None and not recipe.is_dense):
+        pick_recipe(workload, recipe)
+        st.session_state["explore.shown"] = (workload, recipe.signature)
+    st.session_state["explore.last"] = recipe.signature
+
+
 @st.fragment
 def explore(store: Store, workload: str) -> None:
     """Controls and picture together, so that a slider reruns only them."""
     controls, view = st.columns([1, 2.1], gap="medium")
     with controls, shown_errors():
         recipe = recipe_controls()
-        pick_recipe(workload, recipe)
-        st.session_state["explore.shown"] = (workload, recipe.signature)
+        follow(workload, recipe)
         with st.expander("Recipe", icon=":material/code:"):
             st.code(recipe.to_yaml(), language="yaml")
-        if st.button("Export this configuration", icon=":material/download:", width="stretch"):
-            st.switch_page("pages/export.py", query_params={"workload": workload})
+        link_to("pages/export.py", "Export this configuration", icon=":material/download:", workload=workload)
     with view, shown_errors():
         show(store, workload, recipe)
 

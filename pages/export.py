@@ -8,6 +8,7 @@ from gencomp_core.workloads import CATALOG
 from pages._widgets import (
     conditions_text,
     latency_tile,
+    link_to,
     pick_recipe,
     pick_workload,
     picked_recipe,
@@ -39,7 +40,7 @@ if recipe is None:
     if best and st.button(f"Take the recommended one: {best.title}", type="primary"):
         pick_recipe(workload, library.recipe_of(best))
         st.rerun()
-    st.page_link("pages/pareto.py", label="Pick one on the frontier", icon=":material/show_chart:")
+    link_to("pages/pareto.py", "Pick one on the frontier", icon=":material/show_chart:", workload=workload)
     st.stop()
 
 measurement = None
@@ -54,7 +55,7 @@ if measurement:
     status_line(measurement.status, conditions_text(measurement))
 else:
     st.warning("This configuration was not measured: it ships without evidence. Measure it in Explore first.")
-    st.page_link("pages/explore.py", label="Open Explore", icon=":material/tune:")
+    link_to("pages/explore.py", "Open Explore", icon=":material/tune:", workload=workload)
 
 filename = f"{workload}-{recipe.signature}"
 left, right = st.columns(2)

@@ -11,6 +11,7 @@ from pages._widgets import (
     configuration_labels,
     fidelity_tile,
     forget_unless_in,
+    link_to,
     nothing_yet,
     pick_recipe,
     pick_workload,
@@ -73,7 +74,7 @@ with shown_errors():
     sheets = stored_sheets(store, measurement)
     if sheets is None:
         st.info("No samples are kept of this measurement. Open Explore to compute some.", icon=":material/inbox:")
-        st.page_link("pages/explore.py", label="Open Explore", icon=":material/tune:")
+        link_to("pages/explore.py", "Open Explore", icon=":material/tune:", workload=workload)
         st.stop()
     dense, compressed = (tile(images[:size]) for images in sheets)
     view, facts = st.columns([3, 1])

@@ -10,8 +10,8 @@ from pages._widgets import (
     conditions_text,
     fidelity_tile,
     latency_tile,
+    link_to,
     nothing_yet,
-    pick_recipe,
     pick_workload,
     quality_tile,
     read_measurement,
@@ -46,7 +46,7 @@ if best is None:
         "Explore a milder one.",
         icon=":material/warning:",
     )
-    st.page_link("pages/explore.py", label="Open Explore", icon=":material/tune:")
+    link_to("pages/explore.py", "Open Explore", icon=":material/tune:", workload=workload)
     st.stop()
 
 st.markdown(
@@ -63,14 +63,10 @@ with shown_errors():
     before_and_after(store, best, n=24, columns=12)
 
 left, middle, right = st.columns(3)
-if left.button("Try other settings", type="primary", icon=":material/tune:", width="stretch"):
-    pick_recipe(workload, library.recipe_of(best))
-    st.switch_page("pages/explore.py", query_params={"workload": workload})
-if middle.button("See the whole frontier", icon=":material/show_chart:", width="stretch"):
-    st.switch_page("pages/pareto.py", query_params={"workload": workload})
-if right.button("Export this configuration", icon=":material/download:", width="stretch"):
-    pick_recipe(workload, library.recipe_of(best))
-    st.switch_page("pages/export.py", query_params={"workload": workload})
+to = {"workload": workload, "pick": best.signature}
+link_to("pages/explore.py", "Try other settings", icon=":material/tune:", place=left, **to)
+link_to("pages/pareto.py", "See the whole frontier", icon=":material/show_chart:", place=middle, **to)
+link_to("pages/export.py", "Export this configuration", icon=":material/download:", place=right, **to)
 
 st.subheader("What has been done")
 dense = comparable[comparable["is_dense"]]

@@ -10,6 +10,7 @@ from pages._widgets import (
     clicked_signature,
     configuration_labels,
     forget_unless_in,
+    link_to,
     nothing_yet,
     pick_recipe,
     pick_workload,
@@ -95,8 +96,7 @@ if chosen:
             st.rerun()  # so that the chart rings the point
         st.subheader(measurement.title)
         left, right, _ = st.columns(3)
-        if left.button("Open in Explore", icon=":material/tune:", width="stretch"):
-            st.switch_page("pages/explore.py", query_params={"workload": workload})
-        if right.button("Export", icon=":material/download:", type="primary", width="stretch"):
-            st.switch_page("pages/export.py", query_params={"workload": workload})
+        to = {"workload": workload, "pick": measurement.signature}
+        link_to("pages/explore.py", "Open in Explore", icon=":material/tune:", place=left, **to)
+        link_to("pages/export.py", "Export", icon=":material/download:", place=right, **to)
         measured_view(store, measurement)

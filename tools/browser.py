@@ -73,7 +73,11 @@ def dashboard(home: Path) -> Iterator[Dashboard]:
         yield Dashboard(address, process, time.perf_counter() - started, log)
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:  # a thread that computes keeps the server from stopping
+            process.kill()
+            process.wait()
 
 
 def chromium(play: Playwright) -> Browser | None:
