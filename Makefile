@@ -29,6 +29,7 @@ slow: $(VENV)/.dev
 
 demo: $(VENV)/.run
 	$(BIN)/python -m tools.record_demo
+	$(BIN)/python -m tools.make_checksums
 
 assets: $(VENV)/.run
 	$(BIN)/python -m tools.make_assets

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from gencomp_core.data.assets import check_asset
 from gencomp_core.data.fashion_mnist import load_split
 from gencomp_core.errors import CheckpointError, EvaluationError
 from gencomp_core.models.classifier import FEATURE_DIM, FashionClassifier
@@ -88,6 +89,7 @@ def reference(path: Path = REFERENCE_PATH) -> Reference:
     Raises:
         CheckpointError: missing or damaged file.
     """
+    check_asset(path)
     try:
         tensors = load_file(path)
         return Reference(

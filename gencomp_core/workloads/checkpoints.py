@@ -8,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from gencomp_core.data.assets import check_asset
 from gencomp_core.errors import CheckpointError
 from gencomp_core.runtime_env import ASSETS
 
@@ -24,7 +25,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         CheckpointError: missing or damaged file.
+        DataError: a shipped file that was changed.
     """
+    check_asset(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
