@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import streamlit as st
 
@@ -50,7 +51,8 @@ def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
         from gencomp_core.services import preview as service  # torch: only what computes pays for it
 
         quick = service.preview(workload, recipe)
-    full, quality = service.preview_behind(workload, recipe), service.quality_behind(workload, recipe)
+    owner = st.session_state.setdefault("visitor", uuid4().hex)
+    full, quality = service.fill_in(workload, recipe, owner=owner)
     waiting = not (full.done() and quality.done())
     st.fragment(_fill_in, run_every=1.0 if waiting else None)(quick, full, quality, waiting)
     account = honesty(

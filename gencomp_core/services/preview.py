@@ -6,12 +6,13 @@ Nothing here is kept in the store: a preview is fake-quantized and judged on few
 import threading
 import time
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from gencomp_core.analysis.measurement import cost_fields, estimate
 from gencomp_core.analysis.samples import Drawer
@@ -23,14 +24,15 @@ from gencomp_core.evaluate.fidelity import psnr
 from gencomp_core.evaluate.intervals import centred_interval
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Estimate, Progress
+from gencomp_core.services.background import Background, Key, Work
 from gencomp_core.variant import Variant, compress
 from gencomp_core.workloads import load_workload
-from gencomp_core.workloads.base import Settings, complete_settings
+from gencomp_core.workloads.base import OptionValue, Settings, complete_settings
 
 QUICK_SAMPLES = 500
 SHORT_TURN = 10
 _computing = threading.Lock()  # one computation at a time: two would only take turns on the same cores
-_behind = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gencomp-preview")
+_behind = Background()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class Preview:
     compressed: np.ndarray
     dense: np.ndarray
     n_samples: int
-    settings: dict[str, int | float | str]
+    settings: dict[str, OptionValue]
     psnr_db: float
     cost: dict[str, Any]
     seconds: float
@@ -72,42 +74,65 @@ class QuickQuality:
     noise_floor: float | None
 
 
-def preview(workload: str, recipe: Recipe, *, full: bool = False) -> Preview:
-    """Same-seed samples of a recipe and of dense; `full` takes more samples at the default settings.
+def preview(workload: str, recipe: Recipe) -> Preview:
+    """A few same-seed samples of a recipe and of dense, at once.
 
     Raises:
         RecipeError: the recipe names a layer that the workload does not have.
     """
     with _computing:
-        return _preview(workload, recipe, full)
+        return _preview(workload, recipe)
 
 
-def preview_behind(workload: str, recipe: Recipe) -> "Future[Preview]":
-    """The full preview, computed by a thread behind the page; asked again it is the same one."""
-    return _full_behind(workload, recipe)
+def fill_in(workload: str, recipe: Recipe, *, owner: str) -> "tuple[Future[Preview], Future[QuickQuality]]":
+    """More samples at the default settings, and FID over 500, computed by a thread behind the page.
 
-
-def quality_behind(workload: str, recipe: Recipe) -> "Future[QuickQuality]":
-    """FID over 500 samples, computed by a thread behind the page; asked again it is the same one."""
-    return _quality_behind(workload, recipe)
+    Args:
+        owner: whose page it is; what this owner asked for before and has not begun is dropped.
+    """
+    full, quality = ("full", workload, recipe), ("quality", workload, recipe)
+    works: dict[Key, Work] = {
+        full: lambda: _full_preview(workload, recipe),
+        quality: lambda: _quick_quality(workload, recipe),
+    }
+    futures = _behind.want(owner, works)
+    return futures[full], futures[quality]
 
 
 @lru_cache(maxsize=64)
-def _preview(workload_name: str, recipe: Recipe, full: bool) -> Preview:
+def _preview(workload_name: str, recipe: Recipe) -> Preview:
     started = time.perf_counter()
     workload = load_workload(workload_name)
     plan = workload.preview
-    n = plan.n_samples_full if full else plan.n_samples
-    settings = complete_settings(workload, None if full else plan.settings)
-    variant = _variant(workload_name, recipe)
-    images = workload.generate(variant.model, 0, n, seed=0, settings=settings)
-    dense = _dense_images(workload_name, n, tuple(settings.items()))
+    settings = complete_settings(workload, plan.settings)
+    images = workload.generate(_variant(workload_name, recipe).model, 0, plan.n_samples, seed=0, settings=settings)
+    dense = _dense_images(workload_name, plan.n_samples, tuple(settings.items()))
+    return _pair(workload_name, recipe, images, dense, settings, started)
+
+
+def _full_preview(workload_name: str, recipe: Recipe) -> Preview:
+    started = time.perf_counter()
+    workload = load_workload(workload_name)
+    settings = complete_settings(workload)
+    drawer = Drawer(workload, seed=0, settings=settings, space=feature_spaces["fashion"], batch=SHORT_TURN)
+    n = workload.preview.n_samples_full
+    dense = _in_turns(drawer.dense(n)).images
+    with _computing:
+        model = _variant(workload_name, recipe).model
+    images = _in_turns(drawer.draw(model, n, what="sampling")).images
+    with _computing:
+        return _pair(workload_name, recipe, images, dense, settings, started)
+
+
+def _pair(
+    workload_name: str, recipe: Recipe, images: Tensor, dense: Tensor, settings: dict[str, OptionValue], started: float
+) -> Preview:
     return Preview(
         compressed=tile(images.numpy()),
-        dense=tile(dense),
-        n_samples=n,
+        dense=tile(dense.numpy()),
+        n_samples=len(images),
         settings=settings,
-        psnr_db=psnr(images, images.new_tensor(dense)).mean().item(),
+        psnr_db=psnr(images, dense).mean().item(),
         cost=_cost(workload_name, recipe),
         seconds=time.perf_counter() - started,
     )
@@ -125,20 +150,9 @@ def _cost(workload_name: str, recipe: Recipe) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=16)
-def _dense_images(workload_name: str, n: int, settings: tuple[tuple[str, int | float | str], ...]) -> np.ndarray:
+def _dense_images(workload_name: str, n: int, settings: tuple[tuple[str, OptionValue], ...]) -> Tensor:
     workload = load_workload(workload_name)
-    images: np.ndarray = workload.generate(workload.model, 0, n, seed=0, settings=dict(settings)).numpy()
-    return images
-
-
-@lru_cache(maxsize=64)
-def _full_behind(workload: str, recipe: Recipe) -> "Future[Preview]":
-    return _behind.submit(preview, workload, recipe, full=True)
-
-
-@lru_cache(maxsize=64)
-def _quality_behind(workload: str, recipe: Recipe) -> "Future[QuickQuality]":
-    return _behind.submit(_quick_quality, workload, recipe)
+    return workload.generate(workload.model, 0, n, seed=0, settings=dict(settings))
 
 
 def _quick_quality(workload_name: str, recipe: Recipe) -> QuickQuality:
@@ -146,7 +160,8 @@ def _quick_quality(workload_name: str, recipe: Recipe) -> QuickQuality:
     space = feature_spaces["fashion"]
     settings: Settings = complete_settings(workload)
     drawer = Drawer(workload, seed=0, settings=settings, space=space, batch=SHORT_TURN)
-    model = _variant(workload_name, recipe).model
+    with _computing:
+        model = _variant(workload_name, recipe).model
     dense = _in_turns(drawer.dense(QUICK_SAMPLES)).features
     own = _in_turns(drawer.draw(model, QUICK_SAMPLES, what="sampling")).features
     real = space.reference()
