@@ -1,6 +1,7 @@
 """What has been measured: reading the store, without torch."""
 
 import json
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -84,12 +85,21 @@ def recommended(table: pd.DataFrame, *, max_loss: float = 0.10) -> str | None:
     return pareto.recommended(table, max_loss=max_loss) if not table.empty else None
 
 
-def stored_for(store: Store, workload: str, recipe: Recipe) -> Measurement | None:
-    """The measurement of a recipe over the most samples, or None."""
-    rows = [row for row in store.rows(workload) if row["recipe_signature"] == recipe.signature]
-    if not rows:
+def stored_for(store: Store, workload: str, recipe: Recipe, *, most_samples: bool = False) -> Measurement | None:
+    """The measurement of a recipe, or None.
+
+    Where there are several, the one under the conditions that most measurements share, so that what
+    is shown side by side can be compared.
+
+    Args:
+        most_samples: prefer the one over the most samples instead.
+    """
+    rows = store.rows(workload)
+    own = [row for row in rows if row["recipe_signature"] == recipe.signature]
+    if not own:
         return None
-    best = max(rows, key=lambda row: row["n_samples"])
+    usual = Counter(row["conditions"] for row in rows).most_common(1)[0][0]
+    best = max(own, key=lambda row: (not most_samples and row["conditions"] == usual, row["n_samples"]))
     return store.measurement(best["signature"])
 
 
@@ -113,7 +123,7 @@ def workload_table(store: Store) -> list[dict[str, Any]]:
     """Bundled workloads with the dense figures that are on record."""
     listing = []
     for card in (CATALOG[name] for name in CATALOG):
-        dense = stored_for(store, card.name, Recipe())
+        dense = stored_for(store, card.name, Recipe(), most_samples=True)
         listing.append(
             {
                 "workload": card.name,
