@@ -1,0 +1,86 @@
+"""Greedy and beam search over an encoder–decoder with a key–value cache."""
+
+import torch
+from torch import Tensor
+
+from gencomp_core.models.seq2seq import Seq2Seq
+
+
+@torch.inference_mode()
+def greedy(model: Seq2Seq, source: Tensor, *, begin: int, end: int, max_length: int) -> list[list[int]]:
+    """Most likely next token, again and again, until `end` or `max_length` tokens.
+
+    Args:
+        source: (n, s) int64, padded.
+
+    Returns:
+        Token ids of each row, without `begin` and `end`.
+    """
+    state = model.start(source)
+    tokens = torch.full((len(source), 1), begin, device=source.device)
+    done = torch.zeros(len(source), dtype=torch.bool, device=source.device)
+    steps = []
+    for _ in range(max_length):
+        hidden, attention = model.advance(tokens, state)
+        tokens = model.next_log_probs(hidden, attention, state).argmax(dim=1, keepdim=True)
+        steps.append(tokens[:, 0])
+        done |= tokens[:, 0] == end
+        if done.all():
+            break
+    return [_until(row, end) for row in torch.stack(steps, dim=1).tolist()]
+
+
+@torch.inference_mode()
+def beam_search(
+    model: Seq2Seq, source: Tensor, *, begin: int, end: int, max_length: int, width: int, length_penalty: float = 0.6
+) -> list[list[int]]:
+    """The best of `width` hypotheses that are kept alive side by side.
+
+    A finished hypothesis scores log p / ((5 + length) / 6)^α. Source: Wu 2016 (arXiv:1609.08144),
+    equation 14, without the coverage term.
+
+    Args:
+        source: (n, s) int64, padded.
+        width: hypotheses per row; 1 is greedy search.
+        length_penalty: α.
+    """
+    n = len(source)
+    state = model.start(source).reorder(torch.arange(n, device=source.device).repeat_interleave(width))
+    history = torch.full((n * width, 1), begin, device=source.device)
+    scores = torch.full((n, width), float("-inf"), device=source.device)
+    scores[:, 0] = 0.0  # all hypotheses of a row begin alike: only one of them may branch
+    best: list[tuple[float, list[int]]] = [(float("-inf"), []) for _ in range(n)]
+    for step in range(1, max_length + 1):
+        hidden, attention = model.advance(history[:, -1:], state)
+        log_probs = model.next_log_probs(hidden, attention, state).view(n, width, -1)
+        n_pieces = log_probs.shape[2]
+        totals = (scores[:, :, None] + log_probs).flatten(1)
+        candidates, flat = totals.topk(2 * width, dim=1)  # enough to have `width` left when all others end
+        parents, pieces = flat // n_pieces, flat % n_pieces
+        keep = []
+        for row in range(n):
+            alive = []
+            for value, parent, piece in zip(*(x[row].tolist() for x in (candidates, parents, pieces)), strict=True):
+                origin = row * width + parent
+                if piece != end:
+                    alive.append((value, origin, piece))
+                elif (normed := _normed(value, step, length_penalty)) > best[row][0]:
+                    best[row] = (normed, history[origin, 1:].tolist())
+            keep += alive[:width]
+        values, origins, chosen = (torch.tensor(column, device=source.device) for column in zip(*keep, strict=True))
+        state = state.reorder(origins)
+        history = torch.cat([history[origins], chosen[:, None]], dim=1)
+        scores = values.view(n, width).to(scores.dtype)
+        reachable = [_normed(scores[row, 0].item(), max_length, length_penalty) for row in range(n)]
+        if all(best[row][0] >= reachable[row] for row in range(n)):
+            break
+    unfinished = history.view(n, width, -1)[:, 0, 1:].tolist()
+    return [tokens if score > float("-inf") else unfinished[row] for row, (score, tokens) in enumerate(best)]
+
+
+def _normed(log_prob: float, length: int, alpha: float) -> float:
+    return log_prob / float(((5 + length) / 6) ** alpha)
+
+
+def _until(tokens: list[int], end: int) -> list[int]:
+    return tokens[: tokens.index(end)] if end in tokens else tokens

@@ -1,0 +1,315 @@
+"""Encoder–decoder Transformer with a pointer head, for short texts.
+
+Pre-norm blocks (Vaswani 2017, arXiv:1706.03762; Xiong 2020, arXiv:2002.04745), one embedding shared by
+encoder, decoder and output (Press & Wolf 2017, arXiv:1608.05859). The pointer head copies source tokens:
+p(w) = g · p_vocabulary(w) + (1 - g) · Σ attention on source positions that hold w (See 2017,
+arXiv:1704.04368, equation 9).
+"""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Seq2SeqConfig:
+    """Shape of the network.
+
+    Attributes:
+        vocabulary: number of pieces.
+        dim: width of the residual stream before `width` scales it; a multiple of 8 · n_heads.
+        width: multiplies `dim` and the feed-forward width.
+        n_heads: attention heads.
+        encoder_layers, decoder_layers: number of blocks.
+        feed_forward: hidden width of the feed-forward layers, as a multiple of the residual stream's.
+        dropout: on embeddings and on what each block adds.
+        attention: self-attention in the encoder; off only in an ablation.
+        residual: blocks add their input; off only in an ablation.
+        pad: id of the padding piece.
+    """
+
+    vocabulary: int = 4096
+    dim: int = 192
+    width: float = 1.0
+    n_heads: int = 4
+    encoder_layers: int = 3
+    decoder_layers: int = 2
+    feed_forward: int = 4
+    dropout: float = 0.1
+    attention: bool = True
+    residual: bool = True
+    pad: int = 0
+
+    def scaled_dim(self) -> int:
+        """Width of the residual stream after the width multiplier."""
+        step = 8 * self.n_heads
+        return max(step, round(self.dim * self.width / step) * step)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint's metadata."""
+        return asdict(self)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate q, k and v, so that heads can be cut."""
+
+    def __init__(self, dim: int, n_heads: int) -> None:
+        super().__init__()
+        self.q = nn.Linear(dim, dim)
+        self.k = nn.Linear(dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.n_heads = n_heads
+
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, t, dim) -> two (n, heads, t, dim / heads)."""
+        return self._split(self.k(x)), self._split(self.v(x))
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mix values by the agreement of queries and keys.
+
+        Args:
+            x: (n, t, dim), where queries come from.
+            keys, values: (n, heads, s, dim / heads).
+            mask: bool, broadcastable to (n, heads, t, s); True may be seen.
+
+        Returns:
+            (n, t, dim), and the attention weights (n, heads, t, s).
+        """
+        q = self._split(self.q(x))
+        # Plain products: the backward pass of the fused kernel is slow in bf16 on a CPU.
+        scores = q @ keys.transpose(2, 3) / math.sqrt(q.shape[3])
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=3)
+        mixed: Tensor = self.proj((weights @ values).transpose(1, 2).flatten(2))
+        return mixed, weights
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(x.shape[0], x.shape[1], self.n_heads, -1).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU between them."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(dim, hidden)
+        self.outer = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, t, dim) -> (n, t, dim)."""
+        out: Tensor = self.outer(F.relu(self.inner(x)))
+        return out
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then feed-forward."""
+
+    def __init__(self, config: Seq2SeqConfig) -> None:
+        super().__init__()
+        dim = config.scaled_dim()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = Attention(dim, config.n_heads) if config.attention else None
+        self.feed_norm = nn.LayerNorm(dim)
+        self.feed = FeedForward(dim, config.feed_forward * dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.residual = config.residual
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (n, s, dim), mask (n, 1, 1, s) -> (n, s, dim)."""
+        if self.attention is not None:
+            normed = self.attention_norm(x)
+            mixed, _ = self.attention(normed, *self.attention.keys_and_values(normed), mask)
+            x = self.dropout(mixed) + (x if self.residual else 0)
+        out: Tensor = self.dropout(self.feed(self.feed_norm(x))) + (x if self.residual else 0)
+        return out
+
+
+@dataclass
+class LayerCache:
+    """What one decoder layer remembers between steps.
+
+    Attributes:
+        memory: keys and values of the source, each (n, heads, s, dim / heads).
+        past: keys and values of the tokens so far, or None before the first.
+    """
+
+    memory: tuple[Tensor, Tensor]
+    past: tuple[Tensor, Tensor] | None = None
+
+    def reorder(self, index: Tensor) -> "LayerCache":
+        """The cache of other rows of the batch, as beam search needs it: index (m,) int64."""
+        memory = (self.memory[0][index], self.memory[1][index])
+        past = None if self.past is None else (self.past[0][index], self.past[1][index])
+        return LayerCache(memory, past)
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention to the source, then feed-forward."""
+
+    def __init__(self, config: Seq2SeqConfig) -> None:
+        super().__init__()
+        dim = config.scaled_dim()
+        self.self_norm = nn.LayerNorm(dim)
+        self.self_attention = Attention(dim, config.n_heads)
+        self.cross_norm = nn.LayerNorm(dim)
+        self.cross_attention = Attention(dim, config.n_heads)
+        self.feed_norm = nn.LayerNorm(dim)
+        self.feed = FeedForward(dim, config.feed_forward * dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.residual = config.residual
+
+    def forward(
+        self, x: Tensor, cache: LayerCache, causal: Tensor | None, source_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """New tokens through the layer; their keys and values are added to the cache.
+
+        Args:
+            x: (n, t, dim) of the t newest tokens.
+            causal: (t, t) bool for several tokens at once, None for one.
+            source_mask: (n, 1, 1, s) bool.
+
+        Returns:
+            (n, t, dim), and the attention to the source (n, heads, t, s).
+        """
+        normed = self.self_norm(x)
+        keys, values = self.self_attention.keys_and_values(normed)
+        if cache.past is not None:
+            keys, values = torch.cat([cache.past[0], keys], 2), torch.cat([cache.past[1], values], 2)
+        cache.past = (keys, values)
+        mixed, _ = self.self_attention(normed, keys, values, causal)
+        x = self.dropout(mixed) + (x if self.residual else 0)
+        mixed, attention = self.cross_attention(self.cross_norm(x), *cache.memory, source_mask)
+        x = self.dropout(mixed) + (x if self.residual else 0)
+        return self.dropout(self.feed(self.feed_norm(x))) + (x if self.residual else 0), attention
+
+
+@dataclass
+class DecoderState:
+    """Everything that decoding carries from token to token.
+
+    Attributes:
+        source: (n, s) int64 ids that the pointer copies from.
+        source_mask: (n, 1, 1, s) bool; True where there is a token.
+        layers: one cache per decoder layer.
+        position: tokens decoded so far.
+    """
+
+    source: Tensor
+    source_mask: Tensor
+    layers: list[LayerCache] = field(default_factory=list)
+    position: int = 0
+
+    def reorder(self, index: Tensor) -> "DecoderState":
+        """The state of other rows of the batch: index (m,) int64."""
+        layers = [layer.reorder(index) for layer in self.layers]
+        return DecoderState(self.source[index], self.source_mask[index], layers, self.position)
+
+
+class Seq2Seq(nn.Module):
+    """Source ids to target ids."""
+
+    def __init__(self, config: Seq2SeqConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.scaled_dim()
+        self.embedding = nn.Embedding(config.vocabulary, dim, padding_idx=config.pad)
+        nn.init.normal_(self.embedding.weight, std=dim**-0.5)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.encoder_norm = nn.LayerNorm(dim)
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.decoder_norm = nn.LayerNorm(dim)
+        self.copy_gate = nn.Linear(dim, 1)
+
+    def start(self, source: Tensor) -> DecoderState:
+        """Encode the source: (n, s) int64, padded -> state before the first target token."""
+        mask = (source != self.config.pad)[:, None, None, :]
+        x = self._embed(source, 0)
+        for layer in self.encoder:
+            x = layer(x, mask)
+        memory = self.encoder_norm(x)
+        caches = []
+        for layer in self.decoder:
+            assert isinstance(layer, DecoderLayer)
+            caches.append(LayerCache(layer.cross_attention.keys_and_values(memory)))
+        return DecoderState(source, mask, caches)
+
+    def advance(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
+        """Read target tokens; the state moves on by as many.
+
+        Args:
+            tokens: (n, t) int64, the next tokens of the target.
+
+        Returns:
+            Hidden states (n, t, dim), and the pointer's attention to the source (n, t, s).
+        """
+        x = self._embed(tokens, state.position)
+        n_new = tokens.shape[1]
+        causal = torch.ones(n_new, n_new, dtype=torch.bool, device=tokens.device).tril() if n_new > 1 else None
+        attention = x
+        for layer, cache in zip(self.decoder, state.layers, strict=True):
+            x, attention = layer(x, cache, causal, state.source_mask)
+        state.position += n_new
+        return self.decoder_norm(x), attention.mean(dim=1)
+
+    def token_log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState, targets: Tensor) -> Tensor:
+        """Log-probability of given tokens: (n, t) -> (n, t); no distribution is mixed out in full.
+
+        Args:
+            hidden, attention: from `advance`.
+            targets: (n, t) int64, the tokens that follow.
+        """
+        logits, gate = self._logits(hidden), self.copy_gate(hidden)[:, :, 0].float()
+        generated = logits.float().log_softmax(dim=2).gather(2, targets[:, :, None])[:, :, 0]
+        same = state.source[:, None, :] == targets[:, :, None]
+        copied = (attention.float() * same).sum(dim=2).clamp_min(1e-9).log()
+        mixed: Tensor = torch.logaddexp(F.logsigmoid(gate) + generated, F.logsigmoid(-gate) + copied)
+        return mixed
+
+    def next_log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState) -> Tensor:
+        """Log-probabilities of every piece after the last token: (n, vocabulary) float32."""
+        last, looked_at = hidden[:, -1], attention[:, -1].float()
+        gate = self.copy_gate(last).float()
+        generated = self._logits(last).float().softmax(dim=1) * gate.sigmoid()
+        copied = torch.zeros_like(generated).scatter_add(1, state.source, looked_at * (-gate).sigmoid())
+        probabilities: Tensor = generated + copied
+        return probabilities.clamp_min(1e-12).log()
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Log-probability of each target token after the first, given those before it.
+
+        Args:
+            source: (n, s) int64, padded. target: (n, t) int64, from the begin piece on, padded.
+
+        Returns:
+            (n, t - 1) float32; what stands at padding means nothing.
+        """
+        state = self.start(source)
+        hidden, attention = self.advance(target[:, :-1], state)
+        return self.token_log_probs(hidden, attention, state, target[:, 1:])
+
+    def _embed(self, tokens: Tensor, first: int) -> Tensor:
+        dim = self.embedding.embedding_dim
+        positions = sinusoids(first, first + tokens.shape[1], dim).to(tokens.device)
+        embedded: Tensor = self.dropout(self.embedding(tokens) * math.sqrt(dim) + positions)
+        return embedded
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.embedding.weight)
+
+
+def sinusoids(first: int, stop: int, dim: int) -> Tensor:
+    """Position codes of positions `first` to `stop - 1`: (stop - first, dim) float32.
+
+    Source: Vaswani 2017 (arXiv:1706.03762), section 3.5, all sines before all cosines.
+    """
+    half = dim // 2
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32) / half)
+    angles = torch.arange(first, stop, dtype=torch.float32)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
