@@ -1,5 +1,6 @@
 """One measurement: compress, pack, reload, sample, compare with dense at the same seeds."""
 
+import copy
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -170,10 +171,14 @@ def cost_fields(workload: Workload, recipe: Recipe, model: nn.Module, packed: Pa
 def measure_latency(
     workload: Workload, model: nn.Module, *, runtime: str, batch: int, settings: Settings, rounds: int = 15
 ) -> Latency:
-    """Time to generate a batch, interleaved with dense in the same runtime and with dense against itself."""
+    """Time to generate a batch, interleaved with dense in the same runtime and with a copy of dense.
+
+    The copy is the noise floor. It has weights of its own: one dense model run twice in a row would
+    find its weights in the cache, and everything else would look slower than it is.
+    """
     prepare = runtimes[runtime]
-    dense = prepare(workload, workload.model, batch=batch, settings=settings)
-    runs = {"compressed": prepare(workload, model, batch=batch, settings=settings), "dense": dense, "again": dense}
+    models = {"compressed": model, "dense": workload.model, "again": copy.deepcopy(workload.model)}
+    runs = {name: prepare(workload, own, batch=batch, settings=settings) for name, own in models.items()}
     threads = torch.get_num_threads()
     timing = interleave(runs, threads=threads, rounds=rounds)
     low, ratio, high = timing.ratio("compressed", "dense")
