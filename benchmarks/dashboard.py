@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from tools.browser import chromium, dashboard, settled
+from tools.browser import chromium, click_point, dashboard, settled
 
 PAGES = ["Overview", "Explore", "Gallery", "Pareto", "Export"]
 
@@ -43,7 +43,7 @@ def switch(page: Page, name: str) -> float:
     heading = page.locator("h1").first.inner_text()
 
     def act() -> None:
-        page.get_by_role("link", name=name, exact=True).click()
+        page.get_by_test_id("stSidebarNavItems").get_by_role("link", name=name, exact=True).click()
         page.wait_for_function("before => document.querySelector('h1')?.innerText !== before", arg=heading)
 
     spent = timed(act)
@@ -129,6 +129,7 @@ def pareto(page: Page, address: str, frames: list[int]) -> None:
     settled(page)
     clicks = []
     for turn in range(7):
+        page.wait_for_timeout(1500)  # the chart is drawn anew after a pick
         heading = page.locator("h3").inner_text() if page.locator("h3").count() else ""
         point = page.locator(".scatterlayer .trace .points path").nth(2 + 3 * turn)
         clicks.append(timed(lambda point=point, heading=heading: _click(page, point, heading)))
@@ -144,7 +145,7 @@ def pareto(page: Page, address: str, frames: list[int]) -> None:
 
 
 def _click(page: Page, point: Locator, heading: str) -> None:
-    point.click(force=True)
+    click_point(page, point)
     page.wait_for_function(
         "before => { const found = document.querySelector('h3'); return found && found.innerText !== before; }",
         arg=heading,

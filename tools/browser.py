@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright
 
 ROOT = Path(__file__).parents[1]
 FLAGS = [
@@ -89,6 +89,17 @@ def chromium(play: Playwright) -> Browser | None:
 def settled(page: Page) -> None:
     """Wait until no script runs."""
     page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=60_000)
+
+
+def click_point(page: Page, point: Locator) -> None:
+    """Click a point of a Plotly chart as a hand does: the chart answers to the pointer that came near it."""
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x + 3, y + 3)
+    page.mouse.move(x, y)
+    page.mouse.click(x, y)
 
 
 def _wait_until_healthy(address: str) -> None:

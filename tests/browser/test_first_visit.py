@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gencomp_core.recipes.recipe import Recipe
-from tools.browser import settled
+from tools.browser import click_point, settled
 
 pytestmark = [
     pytest.mark.browser,
@@ -32,7 +32,7 @@ def test_a_deep_link_on_a_fresh_server_opens_that_view_inside_the_app(page: Page
     page.goto(f"{address}/explore?workload=fashion-vae&explore.bits=4&explore.sparsity=30")
     expect(page.get_by_role("heading", name="Explore")).to_be_visible()
     for name in PAGES:
-        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
+        expect(page.get_by_test_id("stSidebarNavItems").get_by_role("link", name=name, exact=True)).to_be_visible()
     expect(page.get_by_role("slider", name="Sparsity")).to_have_value("30")
     expect(page.locator(PICTURES)).to_have_count(2)
 
@@ -92,7 +92,7 @@ def test_every_page_asks_nobody_else_for_anything(page: Page, address: str) -> N
     page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else None)
     page.goto(f"{address}/?workload=fashion-vae")
     for name in PAGES:
-        page.get_by_role("link", name=name, exact=True).click()
+        page.get_by_test_id("stSidebarNavItems").get_by_role("link", name=name, exact=True).click()
         expect(page.locator("h1")).to_be_visible()
         settled(page)
         expect(page.get_by_text("Traceback")).to_have_count(0)
@@ -103,6 +103,6 @@ def test_a_click_on_the_frontier_shows_that_configuration(page: Page, address: s
     page.goto(f"{address}/pareto?workload=fashion-vae")
     page.wait_for_selector(".scatterlayer .points path")
     settled(page)
-    page.locator(".scatterlayer .trace .points path").nth(4).click(force=True)
+    click_point(page, page.locator(".scatterlayer .trace .points path").nth(4))
     expect(page.locator("h3")).to_have_count(1)
     expect(page.get_by_text("What it really bought.")).to_be_visible()
