@@ -200,14 +200,12 @@ def _engine(url: str) -> Engine:
 
 
 def _set_pragmas(connection: sqlite3.Connection, _: object) -> None:
-    for pragma in ("journal_mode=WAL", "busy_timeout=10000", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _migrate(engine: Engine) -> bool:
     """Bring the tables to the newest version; True when there were none before."""
-    if _version(engine) == HEAD:
-        return False
     with _one_at_a_time(engine):
         found = _version(engine)
         if found == HEAD:
@@ -249,7 +247,10 @@ def _upgrade(engine: Engine) -> None:
 
 @contextmanager
 def _one_at_a_time(engine: Engine) -> Iterator[None]:
-    """Alembic's context is one global per process, and two processes may open a new store together."""
+    """Alembic's context is one global per process, and two processes may open a new store together.
+
+    Changing a file to WAL needs it alone and does not wait for others, so that even looking at it is taken in turn.
+    """
     database = engine.url.database
     on_disk = engine.url.get_backend_name() == "sqlite" and database and database != ":memory:"
     with _migrating, FileLock(f"{database}.lock") if on_disk else nullcontext():

@@ -26,8 +26,8 @@ def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A fresh server with a home and store of its own; nothing has visited it yet."""
     with dashboard(tmp_path_factory.mktemp("home")) as running:
         yield running.address
-    printed = running.log.read_text()
-    assert "Traceback" not in printed, printed
+    printed = running.log.read_text()  # a closed browser leaves tracebacks of the web server's own
+    assert not any(f"{folder}/" in printed for folder in ("pages", "gencomp_core")), printed
 
 
 @pytest.fixture

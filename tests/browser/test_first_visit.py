@@ -45,8 +45,11 @@ def test_a_slider_changes_samples_and_bytes_and_the_recipe_is_exported(
     settled(page)
     bytes_before, picture_before = tile(page, "Weights file"), page.locator(PICTURES).last.get_attribute("src")
     slider = page.get_by_role("slider", name="Bits per weight")
-    for _ in range(4):
+    for bits in ("8", "7", "6", "5"):
         slider.press("ArrowRight")
+        expect(page.get_by_test_id("stExpander").first).to_be_visible()
+        settled(page)
+        expect(slider).to_have_attribute("aria-valuetext", bits)
     expect(page.locator(PICTURES).last).not_to_have_attribute("src", picture_before)
     expect(page.locator("[data-testid=stMetricValue]").first).not_to_have_text(bytes_before)
     settled(page)
