@@ -165,7 +165,7 @@ def stored_slider(page: Page, address: str) -> None:
     page.wait_for_selector("[data-testid=stImage] img")
     settled(page)
     pictures: list[int] = []
-    page.on("response", lambda r: pictures.append(len(r.body())) if "/media/" in r.url else None)
+    page.on("response", lambda r: pictures.append(int(r.headers["content-length"])) if "/media/" in r.url else None)
     spent = []
     for turn in range(24):
         key = "ArrowRight" if turn // 6 % 2 == 0 else "ArrowLeft"

@@ -5,8 +5,9 @@ Nothing here is kept in the store: a preview is fake-quantized and judged on few
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,7 +31,9 @@ from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import OptionValue, Settings, complete_settings
 
 QUICK_SAMPLES = 500
-SHORT_TURN = 10
+SHORT_TURN = 5
+YIELD_S = 0.005
+QUIET_S = 0.7
 _computing = threading.Lock()  # one computation at a time: two would only take turns on the same cores
 _behind = Background()
 
@@ -80,7 +83,7 @@ def preview(workload: str, recipe: Recipe) -> Preview:
     Raises:
         RecipeError: the recipe names a layer that the workload does not have.
     """
-    with _computing:
+    with _pages.first(), _computing:
         return _preview(workload, recipe)
 
 
@@ -176,9 +179,42 @@ def _quick_quality(workload_name: str, recipe: Recipe) -> QuickQuality:
     )
 
 
+class _Pages:
+    """Whether a page is at work: it goes first, and what fills in behind waits until sliders rest.
+
+    A lock alone would mostly go back to the thread that just released it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._last = 0.0
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        """The block belongs to a page."""
+        with self._guard:
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._waiting -= 1
+                self._last = time.monotonic()
+
+    def at_rest(self) -> bool:
+        """No page waits, and none did in the last moments."""
+        return self._waiting == 0 and time.monotonic() - self._last > QUIET_S
+
+
+_pages = _Pages()
+
+
 def _in_turns(steps: Generator[Progress, None, Any]) -> Any:
     """Carry a computation out batch by batch, leaving the core to a slider between batches."""
     while True:
+        while not _pages.at_rest():
+            time.sleep(YIELD_S)
         try:
             with _computing:
                 next(steps)
