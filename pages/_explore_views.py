@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def measured_view(store: Store, measurement: Measurement) -> None:
     """Tiles, samples and account of a configuration that was measured before."""
-    columns = st.columns(4)
+    columns = [*st.columns(2), *st.columns(2)]  # four in a row cut their values off
     size_tile(columns[0], measurement.size_bytes, measurement.dense_size_bytes)
     quality_tile(columns[1], measurement)
     fidelity_tile(columns[2], measurement)
