@@ -31,7 +31,7 @@ def measured_view(store: Store, measurement: Measurement) -> None:
     sheets = stored_sheets(store, measurement)
     if sheets is not None:
         left, right = st.columns(2)
-        for place, name, images in zip((left, right), ("dense", "compressed"), sheets, strict=True):
+        for place, name, images in zip((left, right), ("dense", measurement.title), sheets, strict=True):
             with place:
                 st.caption(f"{name}, {len(images)} samples, seed {measurement.request.seed}")
                 picture(tile(images), alt=f"{len(images)} samples of {name}")
@@ -54,7 +54,7 @@ def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
     owner = st.session_state.setdefault("visitor", uuid4().hex)
     full, quality = service.fill_in(workload, recipe, owner=owner)
     waiting = not (full.done() and quality.done())
-    st.fragment(_fill_in, run_every=1.0 if waiting else None)(quick, full, quality, waiting)
+    st.fragment(_fill_in, run_every=1.0 if waiting else None)(recipe.title(), quick, full, quality, waiting)
     account = honesty(
         quick.cost["tensors"], size_bytes=quick.cost["size_bytes"], dense_size_bytes=quick.cost["dense_size_bytes"]
     )
@@ -62,7 +62,9 @@ def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
     honesty_panel(account, quick.cost["tensors"])
 
 
-def _fill_in(quick: "Preview", full: "Future[Preview]", quality: "Future[QuickQuality]", waiting: bool) -> None:
+def _fill_in(
+    title: str, quick: "Preview", full: "Future[Preview]", quality: "Future[QuickQuality]", waiting: bool
+) -> None:
     """Tiles and samples; what is not there yet keeps its place."""
     if waiting and full.done() and quality.done():
         st.rerun()
@@ -96,10 +98,10 @@ def _fill_in(quick: "Preview", full: "Future[Preview]", quality: "Future[QuickQu
     status_line("simulated", "Dense and compressed start from the same noise.")
     settings = ", ".join(f"{name} {value}" for name, value in shown.settings.items())
     left, right = st.columns(2)
-    for place, name, sheet in ((left, "dense", shown.dense), (right, "compressed", shown.compressed)):
+    for place, name, sheet in ((left, "dense", shown.dense), (right, title, shown.compressed)):
         with place:
             st.caption(f"{name}, {shown.n_samples} samples, {settings}")
-            picture(sheet, alt=f"{shown.n_samples} samples, {name}", scale=3 if shown.n_samples > 16 else 6)
+            picture(sheet, alt=f"{shown.n_samples} samples, {name}")
 
 
 def _measure_button(workload: str, recipe: Recipe, n_samples: int) -> None:
@@ -136,5 +138,7 @@ def honesty_panel(account: Honesty, tensors: tuple[TensorCost, ...]) -> None:
             f"{bytes_text(account.written_bytes)}, of which {bytes_text(account.overhead_bytes)} are scales and zero "
             f"points. Tensors coded as {', '.join(f'{name}: {n}' for name, n in account.codings.items())}."
         )
-        with st.expander("Tensor by tensor", icon=":material/table:"):
-            st.dataframe([tensor.model_dump() for tensor in tensors], hide_index=True)
+        by_tensor = st.expander("Tensor by tensor", icon=":material/table:", key="explore.tensors", on_change="rerun")
+        if by_tensor.open:  # a long table, even unseen, would hold up the pictures by 0.3 s
+            with by_tensor:
+                st.dataframe([tensor.model_dump() for tensor in tensors], hide_index=True)

@@ -29,11 +29,11 @@ def before_and_after(store: Store, measurement: Measurement, *, n: int, columns:
         picture(tile(images[:n], columns=columns), alt=f"{n} samples, {name}", width="stretch")
 
 
-def picture(sheet: np.ndarray, *, alt: str, width: str | int = "stretch", scale: int = 3) -> None:
-    """One sheet, pixels enlarged so that they stay sharp."""
-    st.image(to_webp(sheet, scale=scale), width=width, alt=alt)
+def picture(sheet: np.ndarray, *, alt: str, width: str | int = "stretch") -> None:
+    """One sheet; the style sheet enlarges it with sharp pixels, so that few bytes travel."""
+    st.image(to_webp(sheet), width=width, alt=alt)
 
 
 def difference_picture(compressed: np.ndarray, dense: np.ndarray, *, alt: str) -> None:
     """Where the compressed samples are brighter (orange) or darker (blue) than dense."""
-    st.image(to_webp(difference(compressed, dense), scale=3), width="stretch", alt=alt)
+    st.image(to_webp(difference(compressed, dense)), width="stretch", alt=alt)

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class Draft:
         """Draft of a model that is left untouched."""
         return cls(owner, copy.deepcopy(model))
 
-    @property
+    @cached_property
     def layers(self) -> dict[str, nn.Module]:
         """Compressible layers by name."""
         return weight_layers(self.model)

@@ -33,7 +33,7 @@ from gencomp_core.workloads.base import OptionValue, Settings, complete_settings
 QUICK_SAMPLES = 500
 SHORT_TURN = 5
 YIELD_S = 0.005
-QUIET_S = 0.7
+QUIET_S = 1.2
 _computing = threading.Lock()  # one computation at a time: two would only take turns on the same cores
 _behind = Background()
 

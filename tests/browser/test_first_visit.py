@@ -52,6 +52,8 @@ def test_a_slider_changes_samples_and_bytes_and_the_recipe_is_exported(
         expect(slider).to_have_attribute("aria-valuetext", bits)
     expect(page.locator(PICTURES).last).not_to_have_attribute("src", picture_before)
     expect(page.locator("[data-testid=stMetricValue]").first).not_to_have_text(bytes_before)
+    chosen = Recipe.from_text("stages: [{kind: weight-quantization, bits: 5}]")
+    expect(page.get_by_test_id("stCaptionContainer").filter(has_text=f"{chosen.title()}, ")).to_be_visible()
     settled(page)
     page.get_by_role("link", name="Export this configuration").click()
     expect(page.get_by_role("heading", name="Export", exact=True)).to_be_visible()
@@ -59,7 +61,7 @@ def test_a_slider_changes_samples_and_bytes_and_the_recipe_is_exported(
         page.get_by_role("button", name="Download recipe").click()
     download.value.save_as(tmp_path / "recipe.yaml")
     recipe = Recipe.from_file(tmp_path / "recipe.yaml")
-    assert recipe == Recipe.from_text("stages: [{kind: weight-quantization, bits: 5}]")
+    assert recipe == chosen
     assert recipe.signature in page.get_by_text("signature").first.inner_text()
     assert "Fashion VAE" in page.get_by_text("signature").first.inner_text()
 
