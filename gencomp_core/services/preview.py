@@ -6,7 +6,7 @@ Nothing here is kept in the store: a preview is fake-quantized and judged on few
 import threading
 import time
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,6 +36,8 @@ YIELD_S = 0.005
 QUIET_S = 1.2
 _computing = threading.Lock()  # one computation at a time: two would only take turns on the same cores
 _behind = Background()
+_sampler = ThreadPoolExecutor(1, thread_name_prefix="preview")  # a new thread would start its OpenMP pool anew
+_beside = ThreadPoolExecutor(1, thread_name_prefix="cost")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ def preview(workload: str, recipe: Recipe) -> Preview:
         RecipeError: the recipe names a layer that the workload does not have.
     """
     with _pages.first(), _computing:
-        return _preview(workload, recipe)
+        return _sampler.submit(_preview, workload, recipe).result()
 
 
 def fill_in(workload: str, recipe: Recipe, *, owner: str) -> "tuple[Future[Preview], Future[QuickQuality]]":
@@ -108,7 +110,10 @@ def _preview(workload_name: str, recipe: Recipe) -> Preview:
     workload = load_workload(workload_name)
     plan = workload.preview
     settings = complete_settings(workload, plan.settings)
-    images = workload.generate(_variant(workload_name, recipe).model, 0, plan.n_samples, seed=0, settings=settings)
+    model = _variant(workload_name, recipe).model
+    cost = _beside.submit(_cost, workload_name, recipe)  # packing takes half as long as sampling
+    images = workload.generate(model, 0, plan.n_samples, seed=0, settings=settings)
+    cost.result()
     dense = _dense_images(workload_name, plan.n_samples, tuple(settings.items()))
     return _pair(workload_name, recipe, images, dense, settings, started)
 
