@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from gencomp_core.models.diffusion import FlowUNet, UNetConfig
+from gencomp_core.models.gan import GANConfig, Generator
 from gencomp_core.models.vae import FashionVAE, VAEConfig
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.workloads.bundled import FashionDiffusion, FashionVAEWorkload
+from gencomp_core.workloads.bundled import FashionDiffusion, FashionGAN, FashionVAEWorkload
 
 
 @torch.no_grad()
@@ -22,7 +23,7 @@ def randomise_(model: nn.Module, seed: int) -> nn.Module:
         noise = torch.randn(value.shape, generator=generator)
         is_scale = "norm" in name and name.endswith("weight")
         fan_in = value[0].numel() if value.ndim > 1 else 100
-        value.copy_(noise / fan_in**0.5 + is_scale)
+        value.copy_(noise.abs() + 1 if name.endswith("running_var") else noise / fan_in**0.5 + is_scale)
     return model.eval().requires_grad_(False)
 
 
@@ -46,6 +47,28 @@ class TinyDiffusion(FashionDiffusion):
 
     def empty_network(self) -> nn.Module:
         return FlowUNet(UNetConfig(channels=(16, 16))).eval()
+
+
+class TinyGAN(FashionGAN):
+    """The GAN workload on a small generator, unlearned."""
+
+    name = "tiny-gan"
+    title = "Tiny GAN"
+    summary = "generator of transposed convolutions with random weights"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return randomise_(self.empty_network(), self.seed)
+
+    @property
+    def weights_hash(self) -> str:
+        return f"{self.seed:016x}"
+
+    def empty_network(self) -> nn.Module:
+        return Generator(GANConfig(channels=(16, 16, 16), latent_dim=8)).eval()
 
 
 class TinyVAE(FashionVAEWorkload):

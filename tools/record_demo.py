@@ -15,7 +15,7 @@ from gencomp_core.services.measuring import measure
 from gencomp_core.store import Store
 from gencomp_core.workloads import load_workload
 
-N_SAMPLES = {"fashion-vae": 5000, "fashion-diffusion": 1000}
+N_SAMPLES = {"fashion-vae": 5000, "fashion-gan": 5000, "fashion-diffusion": 1000}
 N_FINAL = 10_000
 
 

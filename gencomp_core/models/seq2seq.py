@@ -258,19 +258,27 @@ class Seq2Seq(nn.Module):
         state.position += n_new
         return self.decoder_norm(x), attention.mean(dim=1)
 
-    def token_log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState, targets: Tensor) -> Tensor:
-        """Log-probability of given tokens: (n, t) -> (n, t); no distribution is mixed out in full.
+    def token_log_probs(
+        self, hidden: Tensor, attention: Tensor, state: DecoderState, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability of given tokens; no distribution is mixed out in full.
 
         Args:
             hidden, attention: from `advance`.
             targets: (n, t) int64, the tokens that follow.
+
+        Returns:
+            (n, t) of the targets, and (n, t) the mean over the vocabulary of the generator's
+            log-probabilities, for label smoothing.
         """
-        logits, gate = self._logits(hidden), self.copy_gate(hidden)[:, :, 0].float()
-        generated = logits.float().log_softmax(dim=2).gather(2, targets[:, :, None])[:, :, 0]
+        logits, gate = self._logits(hidden).float(), self.copy_gate(hidden)[:, :, 0].float()
+        normaliser = logits.logsumexp(dim=2)
+        generated = logits.gather(2, targets[:, :, None])[:, :, 0] - normaliser
+        uniform = logits.mean(dim=2) - normaliser
         same = state.source[:, None, :] == targets[:, :, None]
         copied = (attention.float() * same).sum(dim=2).clamp_min(1e-9).log()
         mixed: Tensor = torch.logaddexp(F.logsigmoid(gate) + generated, F.logsigmoid(-gate) + copied)
-        return mixed
+        return mixed, uniform
 
     def next_log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState) -> Tensor:
         """Log-probabilities of every piece after the last token: (n, vocabulary) float32."""
@@ -281,18 +289,20 @@ class Seq2Seq(nn.Module):
         probabilities: Tensor = generated + copied
         return probabilities.clamp_min(1e-12).log()
 
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor, *, with_uniform: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Log-probability of each target token after the first, given those before it.
 
         Args:
             source: (n, s) int64, padded. target: (n, t) int64, from the begin piece on, padded.
 
         Returns:
-            (n, t - 1) float32; what stands at padding means nothing.
+            (n, t - 1) float32; what stands at padding means nothing. With `with_uniform` also the
+            uniform term of label smoothing (`token_log_probs`).
         """
         state = self.start(source)
         hidden, attention = self.advance(target[:, :-1], state)
-        return self.token_log_probs(hidden, attention, state, target[:, 1:])
+        log_probs, uniform = self.token_log_probs(hidden, attention, state, target[:, 1:])
+        return (log_probs, uniform) if with_uniform else log_probs
 
     def _embed(self, tokens: Tensor, first: int) -> Tensor:
         dim = self.embedding.embedding_dim

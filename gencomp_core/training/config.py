@@ -118,11 +118,29 @@ class GANTraining(TrainingConfig):
     flips: bool = True
 
 
+class TextTraining(TrainingConfig):
+    """The encoder–decoder Transformer; `batch_size` counts verse pairs.
+
+    Attributes:
+        label_smoothing: weight of the uniform distribution in the target.
+    """
+
+    network: Literal["verses-transformer"] = "verses-transformer"
+    dim: int = Field(default=192, gt=0)
+    width: float = Field(default=1.0, gt=0)
+    encoder_layers: int = Field(default=3, gt=0)
+    decoder_layers: int = Field(default=2, gt=0)
+    attention: bool = True
+    residual: bool = True
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+
+
 AnyTraining = Annotated[
-    ClassifierTraining | DiffusionTraining | GANTraining | VAETraining, Field(discriminator="network")
+    ClassifierTraining | DiffusionTraining | GANTraining | TextTraining | VAETraining, Field(discriminator="network")
 ]
 _adapter: TypeAdapter[AnyTraining] = TypeAdapter(AnyTraining)
-TRAINABLE = ("fashion-classifier", "fashion-diffusion", "fashion-gan", "fashion-vae")
+TRAINABLE = ("fashion-classifier", "fashion-diffusion", "fashion-gan", "fashion-vae", "verses-transformer")
 
 
 def load_config(network: str, path: Path | None = None) -> AnyTraining:

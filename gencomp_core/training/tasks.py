@@ -4,6 +4,7 @@ A task draws everything random of a step from one generator seeded by (seed, ste
 not depend on the steps before it, and a run that was killed goes on as if nothing had happened.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,18 +13,32 @@ import torch
 from torch import Tensor, nn
 
 from gencomp_core.data.fashion_mnist import CLASS_NAMES, LabelledImages, load_split
+from gencomp_core.data.verses import BOS, EOS, load_tokenizer, load_verses
+from gencomp_core.evaluate.bleu import bleu
 from gencomp_core.evaluate.features import feature_spaces
 from gencomp_core.evaluate.fid import fid
+from gencomp_core.models import decoding
 from gencomp_core.models.classifier import FashionClassifier
 from gencomp_core.models.diffusion import FlowUNet, UNetConfig
 from gencomp_core.models.gan import Critic, GANConfig, Generator
+from gencomp_core.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from gencomp_core.models.vae import FashionVAE, VAEConfig
 from gencomp_core.training import augmentation, losses
-from gencomp_core.training.config import AnyTraining, ClassifierTraining, DiffusionTraining, GANTraining, VAETraining
+from gencomp_core.training.batches import TextBatches
+from gencomp_core.training.config import (
+    AnyTraining,
+    ClassifierTraining,
+    DiffusionTraining,
+    GANTraining,
+    TextTraining,
+    VAETraining,
+)
 from gencomp_core.workloads.base import device_of, to_pixels
 
 N_HELD_OUT = 2_000
 N_CLASSES = len(CLASS_NAMES)
+N_HELD_OUT_VERSES = 300
+MAX_PIECES = 160
 
 
 class PlayerLoss(Protocol):
@@ -80,6 +95,8 @@ def make_task(config: AnyTraining) -> Task:
         return DiffusionTask(config)
     if isinstance(config, GANTraining):
         return GANTask(config)
+    if isinstance(config, TextTraining):
+        return TextTask(config)
     return VAETask(config)
 
 
@@ -258,6 +275,60 @@ class GANTask:
             if self.config.gradient_penalty:
                 penalty = penalty + self.config.gradient_penalty * losses.wgan_gp_penalty(score, real, fake, mix)
             return penalty
+
+
+class TextTask:
+    """Cross-entropy of the next piece, with label smoothing."""
+
+    def __init__(self, config: TextTraining) -> None:
+        self.config = config
+        tokenizer = load_tokenizer()
+        shape = Seq2SeqConfig(
+            vocabulary=tokenizer.get_vocab_size(),
+            dim=config.dim,
+            width=config.width,
+            encoder_layers=config.encoder_layers,
+            decoder_layers=config.decoder_layers,
+            dropout=config.dropout,
+            attention=config.attention,
+            residual=config.residual,
+        )
+        self.network = Seq2Seq(shape)
+        self.players = (Player("network", self.network, self.loss),)
+        self.tokenizer = tokenizer
+        self.batches = TextBatches.of(load_verses("train"), tokenizer, config.batch_size, seed=config.seed)
+        self.held_out = load_verses("validation", N_HELD_OUT_VERSES)
+        self.held_out_batches = TextBatches.of(self.held_out, tokenizer, 50, seed=0)
+
+    def loss(self, networks: Mapping[str, nn.Module], step: int, generator: torch.Generator, share: slice) -> Tensor:
+        """Smoothed negative log-likelihood in nats per piece."""
+        source, target = self.batches.draw(step)
+        n_pieces = int((target[:, 1:] != self.network.config.pad).sum())
+        n_shares = len(range(*share.indices(len(source)))) / len(source)
+        network = networks["network"]
+        source, target = _to_device(network, source[share], target[share])
+        log_probs, uniform = network(source, target, with_uniform=True)
+        smoothed = (1 - self.config.label_smoothing) * log_probs + self.config.label_smoothing * uniform
+        total: Tensor = -(smoothed * (target[:, 1:] != self.network.config.pad)).sum()
+        return total / (n_pieces * n_shares)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """BLEU of greedy decoding, and perplexity per piece, on validation verses."""
+        assert isinstance(network, Seq2Seq)
+        total, n_pieces = 0.0, 0
+        texts: dict[int, str] = {}
+        for index, source, target in self.held_out_batches.in_order():
+            source, target = _to_device(network, source, target)
+            real = target[:, 1:] != network.config.pad
+            total -= (network(source, target) * real).sum().item()
+            n_pieces += int(real.sum())
+            decoded = decoding.greedy(network, source, begin=BOS, end=EOS, max_length=MAX_PIECES)
+            texts |= dict(zip(index, self.tokenizer.decode_batch(decoded), strict=True))
+        score = bleu([texts[i] for i in range(len(texts))], self.held_out.modern)
+        return {"bleu": score.value, "perplexity": math.exp(total / n_pieces)}
+
+    def finish(self, network: nn.Module) -> None:
+        """Nothing to do."""
 
 
 class VAETask:

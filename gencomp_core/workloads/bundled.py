@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gencomp_core.data.fashion_mnist import CLASS_NAMES
 from gencomp_core.models.diffusion import FlowUNet, Solver, UNetConfig, guided_velocity, trajectory
+from gencomp_core.models.gan import GANConfig, Generator
 from gencomp_core.models.vae import FashionVAE, VAEConfig
 from gencomp_core.runtime_env import device
 from gencomp_core.workloads.base import (
@@ -86,6 +87,31 @@ class FashionDiffusion(_FashionWorkload):
         velocity = guided_velocity(model, guidance=float(settings["guidance"]), n_classes=len(CLASS_NAMES))
         solver = cast(Solver, settings["solver"])
         return list(trajectory(velocity, noise, labels, steps=int(settings["steps"]), solver=solver))
+
+
+class FashionGAN(_FashionWorkload):
+    """Generator of transposed convolutions, one step a sample. Its critic ships beside it, for recovery."""
+
+    name = "fashion-gan"
+    title = "Fashion GAN"
+    summary = "class-conditional generator of transposed convolutions, one step a sample"
+    options = (SamplingOption("temperature", 1.0, "scale of the latent noise; lower is safer", low=0, high=2),)
+    preview = Preview(n_samples=64)
+
+    def empty_network(self) -> nn.Module:
+        """Network of the dense shape with untrained weights."""
+        shape = dict(self._content[1])
+        sizes = {key: tuple(shape[key]) for key in ("channels", "critic_channels")}
+        return Generator(GANConfig(**{**shape, **sizes})).eval()
+
+    @torch.inference_mode()
+    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
+        """Samples number `start` to `stop - 1`: (n, 1, 28, 28) uint8."""
+        network = cast(Generator, model)
+        where = device_of(model)
+        noise = numbered_noise((network.config.latent_dim,), start, stop, seed=seed).to(where)
+        labels = cycling_labels(start, stop, len(CLASS_NAMES)).to(where)
+        return to_pixels((network(noise * float(settings["temperature"]), labels) + 1) / 2)
 
 
 class FashionVAEWorkload(_FashionWorkload):

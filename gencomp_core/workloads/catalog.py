@@ -49,6 +49,14 @@ for _card in (
         factory="gencomp_core.workloads.bundled:FashionDiffusion",
     ),
     WorkloadCard(
+        name="fashion-gan",
+        title="Fashion GAN",
+        modality="image",
+        metric="fid",
+        summary="class-conditional generator of transposed convolutions, one step a sample",
+        factory="gencomp_core.workloads.bundled:FashionGAN",
+    ),
+    WorkloadCard(
         name="fashion-vae",
         title="Fashion VAE",
         modality="image",

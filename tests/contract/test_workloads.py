@@ -28,7 +28,7 @@ from gencomp_core.workloads.base import (
 from gencomp_core.workloads.catalog import PLUGIN_PREFIX, card_of
 from tests.tiny import same_bits
 
-TINY = ["plugin:tests.tiny:TinyDiffusion", "plugin:tests.tiny:TinyVAE"]
+TINY = ["plugin:tests.tiny:TinyDiffusion", "plugin:tests.tiny:TinyGAN", "plugin:tests.tiny:TinyVAE"]
 NAMES = [*CATALOG, *TINY]
 ROUNDING = 2  # brightness levels of 255 that another batch size may add
 

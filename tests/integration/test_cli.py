@@ -332,7 +332,7 @@ def test_a_file_that_is_no_recipe_at_all_is_one_clear_line(run: Run, tmp_path: P
     ("arguments", "message"),
     [
         (["evaluate", "fashion-vea"], "No workload named 'fashion-vea'. Did you mean 'fashion-vae'"),
-        (["inspect", "nothing"], "Available: fashion-diffusion, fashion-vae"),
+        (["inspect", "nothing"], "Available: fashion-diffusion, fashion-gan, fashion-vae"),
         (["evaluate", "fashion-vae", "--samples", "3"], "--samples must be in [50, 50000], got 3"),
         (["evaluate", "fashion-vae", "--samples", "9999999"], "--samples must be in"),
         (["evaluate", "fashion-vae", "--samples", "-60"], "--samples must be in"),
