@@ -12,7 +12,7 @@ from gencomp_core.errors import TrainingError
 from gencomp_core.models.vae import FashionVAE
 from gencomp_core.services.training import train_network
 from gencomp_core.training.config import TRAINABLE, load_config
-from gencomp_core.training.loop import STATE_FILE, WEIGHTS_FILE, read_curve
+from gencomp_core.training.loop import STATE_FILE, WEIGHTS_FILE, _Run, read_curve
 from gencomp_core.workloads.bundled import FashionVAEWorkload
 
 CONFIG = {
@@ -151,3 +151,28 @@ def test_the_shipped_configurations_are_valid(network: str) -> None:
     config = load_config(network)
     assert config.network == network
     assert json.loads(config.model_dump_json())["steps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("network", "fields", "figures"),
+    [
+        ("fashion-gan", {"channels": [16, 16, 16], "r1": 0.5, "penalty_every": 1}, {"fid"}),
+        ("fashion-gan", {"channels": [16, 16, 16], "r1": 0, "gradient_penalty": 10, "loss": "wasserstein"}, {"fid"}),
+        ("verses-transformer", {"dim": 32, "encoder_layers": 1, "decoder_layers": 1}, {"bleu", "perplexity"}),
+    ],
+)
+def test_every_other_network_trains_and_resumes_to_bit_identical_weights(
+    tmp_path: Path, network: str, fields: dict[str, object], figures: set[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"steps": 3, "batch_size": 8, "validate_every": 3, "save_every": 1} | fields))
+    straight = list(train_network(network, tmp_path / "straight", config=path))
+    assert straight[-1].figures.keys() == figures
+    assert all(np.isfinite(value) for value in straight[-1].figures.values())
+    interrupted = tmp_path / "interrupted"
+    interrupted.mkdir()
+    run = _Run(load_config(network, path), interrupted)
+    run.step(0)
+    run.save_state(1)
+    list(train_network(network, interrupted, config=path))
+    assert (interrupted / WEIGHTS_FILE).read_bytes() == (tmp_path / "straight" / WEIGHTS_FILE).read_bytes()
