@@ -29,6 +29,8 @@ class TrainingConfig(BaseModel):
         seed: of the weights, the order of the data and all noise.
         validate_every: steps between two validations on held-out images.
         save_every: steps between two resumable states.
+        keep: weights that ship: the last, or those of the best validation (`Task.badness`).
+        patience: validations without a new best after which the run ends; 0 never ends it early.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +48,8 @@ class TrainingConfig(BaseModel):
     seed: int = 0
     validate_every: int = Field(default=500, gt=0)
     save_every: int = Field(default=500, gt=0)
+    keep: Literal["last", "best"] = "last"
+    patience: int = Field(default=0, ge=0)
 
 
 class ClassifierTraining(TrainingConfig):
@@ -60,6 +64,7 @@ class DiffusionTraining(TrainingConfig):
 
     Attributes:
         label_dropout: fraction of the batch trained without its class, for guidance.
+        min_snr: γ of min-SNR loss weights; 0 weighs all times alike.
     """
 
     network: Literal["fashion-diffusion"] = "fashion-diffusion"
@@ -69,6 +74,7 @@ class DiffusionTraining(TrainingConfig):
     attention: bool = True
     residual: bool = True
     label_dropout: float = Field(default=0.1, ge=0, lt=1)
+    min_snr: float = Field(default=0.0, ge=0)
 
 
 class VAETraining(TrainingConfig):

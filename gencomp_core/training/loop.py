@@ -23,6 +23,7 @@ from gencomp_core.training.schedules import schedules
 from gencomp_core.training.tasks import Player, make_task
 
 STATE_FILE = "state.pt"
+BEST_FILE = "best.pt"
 CURVE_FILE = "curve.jsonl"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -46,9 +47,14 @@ def train(config: AnyTraining, out: Path) -> Iterator[TrainingRecord]:
     run = _Run(config, out)
     losses = []
     for step in range(run.first_step, config.steps):
+        if run.exhausted:
+            break
         losses.append(run.step(step))
         done, last = step + 1, step + 1 == config.steps
         figures = run.validate() if done % config.validate_every == 0 or last else {}
+        if figures:
+            run.note_best(figures)
+            last = last or run.exhausted
         if done % config.save_every == 0 or last:
             run.save_state(done)
         if figures or done % LOG_EVERY == 0:
@@ -77,6 +83,7 @@ class _Run:
         precision = "bf16" if config.precision == "bf16" else "no"
         self.accelerator = Accelerator(mixed_precision=precision, cpu=device().type == "cpu")
         self.task = make_task(config)
+        self.best, self.n_without_best = math.inf, 0
         self.average = AveragedModel(self.task.network, multi_avg_fn=_ema_update(config.ema), use_buffers=True)
         players = self.task.players
         optimizers = {player.name: self._optimizer(player) for player in players}
@@ -123,6 +130,20 @@ class _Run:
         self.average.eval()
         return self.task.validate(self.average.module)
 
+    def note_best(self, figures: dict[str, float]) -> None:
+        """Count validations since the best one, whose weights are kept when they are to ship."""
+        badness = self.task.badness(figures)
+        self.n_without_best += 1
+        if badness < self.best:
+            self.best, self.n_without_best = badness, 0
+            if self.config.keep == "best" and self.accelerator.is_main_process:
+                _save_in_one_go(self.average.state_dict(), self.out / BEST_FILE)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether validation has not improved for as long as the configuration bears."""
+        return 0 < self.config.patience <= self.n_without_best
+
     def seconds(self) -> float:
         """Training time so far, over all starts of the run."""
         return time.perf_counter() - self.started
@@ -140,18 +161,20 @@ class _Run:
         state = {
             "step": done,
             "seconds": self.seconds(),
+            "best": self.best,
+            "n_without_best": self.n_without_best,
             "average": self.average.state_dict(),
             "networks": {player.name: player.network.state_dict() for player in self.task.players},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
         }
-        partial = self.out / f"{STATE_FILE}.partial"
-        torch.save(state, partial)
-        partial.replace(self.out / STATE_FILE)
+        _save_in_one_go(state, self.out / STATE_FILE)
 
     def save_weights(self) -> None:
         """Write the averaged network, and the other players as they are."""
         if not self.accelerator.is_main_process:
             return
+        if self.config.keep == "best":
+            self.average.load_state_dict(torch.load(self.out / BEST_FILE, weights_only=True))
         network = self.average.module
         network.eval()
         self.task.finish(network)
@@ -172,6 +195,7 @@ class _Run:
             return 0, 0.0
         state = torch.load(path, weights_only=True)
         self.average.load_state_dict(state["average"])
+        self.best, self.n_without_best = state["best"], state["n_without_best"]
         for player in self.task.players:
             player.network.load_state_dict(state["networks"][player.name])
             optimizers[player.name].load_state_dict(state["optimizers"][player.name])
@@ -185,6 +209,12 @@ def read_curve(out: Path) -> list[TrainingRecord]:
         record = TrainingRecord(**json.loads(line))
         by_step[record.step] = record
     return [by_step[step] for step in sorted(by_step)]
+
+
+def _save_in_one_go(state: object, path: Path) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    torch.save(state, partial)
+    partial.replace(path)
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -25,6 +25,18 @@ def flow_matching_pair(images: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor
     return (1 - t) * images + t * noise, noise - images
 
 
+def min_snr_weights(t: Tensor, gamma: float) -> Tensor:
+    """Weights of squared velocity errors under min-SNR-γ: (n,) float32 times -> (n,).
+
+    Min-SNR weighs the squared error of the predicted image by min(SNR, γ). On the straight path
+    SNR = ((1 - t) / t)² and the image error is t times the velocity error, which leaves
+    t² · min(SNR, γ) = min((1 - t)², γ · t²).
+
+    Source: Hang 2023 (arXiv:2303.09556), equation 8.
+    """
+    return torch.minimum((1 - t).square(), gamma * t.square())
+
+
 def logit_normal_times(n: int, generator: torch.Generator) -> Tensor:
     """Times sigmoid(N(0, 1)) that favour the middle of the path: (n,) float32.
 

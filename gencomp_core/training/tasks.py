@@ -82,6 +82,9 @@ class Task(Protocol):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Figures on held-out images, by name."""
 
+    def badness(self, figures: Mapping[str, float]) -> float:
+        """One number from validation figures that says which weights are better; lower is better."""
+
     def finish(self, network: nn.Module) -> None:
         """Last touch on the averaged network before it is saved."""
 
@@ -144,6 +147,10 @@ class ClassifierTask:
         predicted = torch.cat([network(*_to_device(network, batch)).argmax(1).cpu() for batch in batches])
         return {"accuracy": (predicted == self.test.labels).float().mean().item()}
 
+    def badness(self, figures: Mapping[str, float]) -> float:
+        """Accuracy, negative."""
+        return -figures["accuracy"]
+
     @torch.no_grad()
     def finish(self, network: nn.Module) -> None:
         """Norm statistics of the averaged weights, measured anew (Izmailov 2018, arXiv:1803.05407)."""
@@ -177,7 +184,10 @@ class DiffusionTask:
         t = losses.logit_normal_times(len(images), generator)
         dropped = torch.rand(len(labels), generator=generator) < self.config.label_dropout
         labels = torch.where(dropped, self.no_class, labels)
-        return self._velocity_error(networks["network"], images[share], labels[share], noise[share], t[share])
+        errors = self._velocity_errors(networks["network"], images[share], labels[share], noise[share], t[share])
+        if self.config.min_snr:
+            errors = errors * losses.min_snr_weights(t[share], self.config.min_snr).to(errors.device)
+        return errors.mean()
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Velocity error on held-out images at fixed noise and times."""
@@ -186,19 +196,25 @@ class DiffusionTask:
         noise = torch.randn(held_out.images.shape, generator=generator)
         t = torch.linspace(0.02, 0.98, len(held_out))
         errors = [
-            self._velocity_error(network, held_out.images[part], held_out.labels[part], noise[part], t[part]).item()
+            self._velocity_errors(network, held_out.images[part], held_out.labels[part], noise[part], t[part])
             for part in _chunks(len(held_out), 500)
         ]
-        return {"held_out_loss": sum(errors) / len(errors)}
+        return {"held_out_loss": torch.cat(errors).mean().item()}
+
+    def badness(self, figures: Mapping[str, float]) -> float:
+        """Velocity error."""
+        return figures["held_out_loss"]
 
     def finish(self, network: nn.Module) -> None:
         """Nothing to do."""
 
     @staticmethod
-    def _velocity_error(network: nn.Module, images: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def _velocity_errors(network: nn.Module, images: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Mean squared velocity error of each image: (n,)."""
         images, labels, noise, t = _to_device(network, images, labels, noise, t)
         x, target = losses.flow_matching_pair(to_unit_range(images), noise, t)
-        return nn.functional.mse_loss(network(x, t, labels).float(), target)
+        errors: Tensor = (network(x, t, labels).float() - target).square().flatten(1).mean(1)
+        return errors
 
 
 class GANTask:
@@ -258,6 +274,10 @@ class GANTask:
         images = torch.cat([to_pixels((network(*part) + 1) / 2) for part in parts])
         space = feature_spaces["fashion"]
         return {"fid": fid(space.extract(images), space.reference())}
+
+    def badness(self, figures: Mapping[str, float]) -> float:
+        """FID."""
+        return figures["fid"]
 
     def finish(self, network: nn.Module) -> None:
         """Nothing to do: norm statistics are averaged with the weights."""
@@ -327,6 +347,10 @@ class TextTask:
         score = bleu([texts[i] for i in range(len(texts))], self.held_out.modern)
         return {"bleu": score.value, "perplexity": math.exp(total / n_pieces)}
 
+    def badness(self, figures: Mapping[str, float]) -> float:
+        """BLEU, negative."""
+        return -figures["bleu"]
+
     def finish(self, network: nn.Module) -> None:
         """Nothing to do."""
 
@@ -356,6 +380,10 @@ class VAETask:
         noise = torch.randn(len(held_out), self.config.latent_dim, generator=torch.Generator().manual_seed(0))
         reconstruction, kl = self._terms(network, held_out.images, held_out.labels, noise)
         return {"held_out_reconstruction": reconstruction.item(), "held_out_kl": kl.mean(0).sum().item()}
+
+    def badness(self, figures: Mapping[str, float]) -> float:
+        """Negative evidence lower bound."""
+        return figures["held_out_reconstruction"] + figures["held_out_kl"]
 
     @torch.no_grad()
     def finish(self, network: nn.Module) -> None:

@@ -13,6 +13,7 @@ from gencomp_core.models.vae import FashionVAE
 from gencomp_core.services.training import train_network
 from gencomp_core.training.config import TRAINABLE, load_config
 from gencomp_core.training.loop import STATE_FILE, WEIGHTS_FILE, _Run, read_curve
+from gencomp_core.training.tasks import make_task
 from gencomp_core.workloads.bundled import FashionVAEWorkload
 
 CONFIG = {
@@ -176,3 +177,20 @@ def test_every_other_network_trains_and_resumes_to_bit_identical_weights(
     run.save_state(1)
     list(train_network(network, interrupted, config=path))
     assert (interrupted / WEIGHTS_FILE).read_bytes() == (tmp_path / "straight" / WEIGHTS_FILE).read_bytes()
+
+
+def test_the_best_weights_ship_and_a_run_without_progress_ends(tmp_path: Path) -> None:
+    path = config_file(
+        tmp_path, steps=20, patience=2, keep="best", learning_rate=0.1, warmup=0, ema=0, schedule="constant"
+    )
+    curve = list(train_network("fashion-vae", tmp_path / "run", config=path))
+    config = load_config("fashion-vae", path)
+    task = make_task(config)
+    badness = [task.badness(record.figures) for record in curve]
+    best = int(np.argmin(badness))
+    assert len(curve) == best + 3 < 20
+    network = FashionVAEWorkload(tmp_path / "run" / WEIGHTS_FILE).model
+    assert task.badness(task.validate(network)) == pytest.approx(badness[best], rel=1e-3)
+    before = (tmp_path / "run" / WEIGHTS_FILE).read_bytes()
+    assert list(train_network("fashion-vae", tmp_path / "run", config=path)) == []
+    assert (tmp_path / "run" / WEIGHTS_FILE).read_bytes() == before

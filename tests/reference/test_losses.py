@@ -16,6 +16,7 @@ from gencomp_core.training.losses import (
     gaussian_kl,
     gaussian_nll_optimal_variance,
     logit_normal_times,
+    min_snr_weights,
     smoothed_cross_entropy,
 )
 from gencomp_core.training.schedules import schedules
@@ -26,6 +27,25 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 # --- flow matching
+
+
+@pytest.mark.parametrize("gamma", [1.0, 5.0])
+def test_min_snr_weights_the_error_of_the_predicted_image(gamma: float) -> None:
+    image, noise, t = random(4, 1, 5, 5), random(4, 1, 5, 5, seed=1), torch.tensor([0.05, 0.3, 0.6, 0.95]).double()
+    x, velocity = flow_matching_pair(image, noise, t)
+    wrong = velocity + random(4, 1, 5, 5, seed=2)
+    spread = t[:, None, None, None]
+    predicted_image = x - spread * wrong
+    image_errors = (predicted_image - image).square().flatten(1).mean(1)
+    snr = ((1 - t) / t) ** 2
+    expected = snr.clamp(max=gamma) * image_errors
+    errors = (wrong - velocity).square().flatten(1).mean(1)
+    torch.testing.assert_close(min_snr_weights(t, gamma) * errors, expected)
+
+
+def test_min_snr_without_a_limit_is_the_error_of_the_predicted_noise() -> None:
+    t = torch.tensor([0.05, 0.3, 0.6, 0.95]).double()
+    torch.testing.assert_close(min_snr_weights(t, math.inf), (1 - t) ** 2)
 
 
 def test_the_path_runs_from_image_to_noise() -> None:
