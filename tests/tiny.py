@@ -1,5 +1,6 @@
 """Workloads and models small enough for every test; random weights, none of them zero."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,67 +28,51 @@ def randomise_(model: nn.Module, seed: int) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-class TinyDiffusion(FashionDiffusion):
+class Unlearned:
+    """Random weights in place of a checkpoint; put it before the workload class."""
+
+    empty_network: Callable[[], nn.Module]
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return randomise_(self.empty_network(), self.seed)
+
+    @property
+    def weights_hash(self) -> str:
+        return f"{self.seed:016x}"
+
+
+class TinyDiffusion(Unlearned, FashionDiffusion):
     """The diffusion workload on a network of 64,052 parameters, unlearned."""
 
     name = "tiny-diffusion"
     title = "Tiny diffusion"
     summary = "flow-matching U-Net with random weights"
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-
-    @cached_property
-    def model(self) -> nn.Module:
-        return randomise_(self.empty_network(), self.seed)
-
-    @property
-    def weights_hash(self) -> str:
-        return f"{self.seed:016x}"
-
     def empty_network(self) -> nn.Module:
         return FlowUNet(UNetConfig(channels=(16, 16))).eval()
 
 
-class TinyGAN(FashionGAN):
+class TinyGAN(Unlearned, FashionGAN):
     """The GAN workload on a small generator, unlearned."""
 
     name = "tiny-gan"
     title = "Tiny GAN"
     summary = "generator of transposed convolutions with random weights"
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-
-    @cached_property
-    def model(self) -> nn.Module:
-        return randomise_(self.empty_network(), self.seed)
-
-    @property
-    def weights_hash(self) -> str:
-        return f"{self.seed:016x}"
-
     def empty_network(self) -> nn.Module:
         return Generator(GANConfig(channels=(16, 16, 16), latent_dim=8)).eval()
 
 
-class TinyVAE(FashionVAEWorkload):
+class TinyVAE(Unlearned, FashionVAEWorkload):
     """The VAE workload on a network of 75,265 parameters, unlearned."""
 
     name = "tiny-vae"
     title = "Tiny VAE"
     summary = "variational autoencoder with random weights"
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-
-    @cached_property
-    def model(self) -> nn.Module:
-        return randomise_(self.empty_network(), self.seed)
-
-    @property
-    def weights_hash(self) -> str:
-        return f"{self.seed:016x}"
 
     def empty_network(self) -> nn.Module:
         return FashionVAE(VAEConfig(channels=(16, 16), latent_dim=8)).eval()

@@ -20,7 +20,8 @@ from gencomp_core.records import TrainingRecord
 from gencomp_core.runtime_env import device
 from gencomp_core.training.config import AnyTraining
 from gencomp_core.training.schedules import schedules
-from gencomp_core.training.tasks import Player, make_task
+from gencomp_core.training.task import Player
+from gencomp_core.training.tasks import make_task
 
 STATE_FILE = "state.pt"
 BEST_FILE = "best.pt"

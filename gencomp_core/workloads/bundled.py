@@ -89,14 +89,35 @@ class FashionDiffusion(_FashionWorkload):
         return list(trajectory(velocity, noise, labels, steps=int(settings["steps"]), solver=solver))
 
 
-class FashionGAN(_FashionWorkload):
+class _LatentWorkload(_FashionWorkload):
+    """What the models share that make an image from a latent in one step."""
+
+    options = (SamplingOption("temperature", 1.0, "scale of the latent noise; lower is safer", low=0, high=2),)
+    preview = Preview(n_samples=64)
+
+    @abstractmethod
+    def latent_dim(self, model: nn.Module) -> int:
+        """Size of the latent."""
+
+    @abstractmethod
+    def brightness(self, model: nn.Module, latent: Tensor, labels: Tensor) -> Tensor:
+        """latent (n, latent_dim), labels (n,) -> (n, 1, 28, 28) float32 in [0, 1]."""
+
+    @torch.inference_mode()
+    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
+        """Samples number `start` to `stop - 1`: (n, 1, 28, 28) uint8."""
+        where = device_of(model)
+        noise = numbered_noise((self.latent_dim(model),), start, stop, seed=seed).to(where)
+        labels = cycling_labels(start, stop, len(CLASS_NAMES)).to(where)
+        return to_pixels(self.brightness(model, noise * float(settings["temperature"]), labels))
+
+
+class FashionGAN(_LatentWorkload):
     """Generator of transposed convolutions, one step a sample. Its critic ships beside it, for recovery."""
 
     name = "fashion-gan"
     title = "Fashion GAN"
     summary = "class-conditional generator of transposed convolutions, one step a sample"
-    options = (SamplingOption("temperature", 1.0, "scale of the latent noise; lower is safer", low=0, high=2),)
-    preview = Preview(n_samples=64)
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""
@@ -104,35 +125,32 @@ class FashionGAN(_FashionWorkload):
         sizes = {key: tuple(shape[key]) for key in ("channels", "critic_channels")}
         return Generator(GANConfig(**{**shape, **sizes})).eval()
 
-    @torch.inference_mode()
-    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
-        """Samples number `start` to `stop - 1`: (n, 1, 28, 28) uint8."""
-        network = cast(Generator, model)
-        where = device_of(model)
-        noise = numbered_noise((network.config.latent_dim,), start, stop, seed=seed).to(where)
-        labels = cycling_labels(start, stop, len(CLASS_NAMES)).to(where)
-        return to_pixels((network(noise * float(settings["temperature"]), labels) + 1) / 2)
+    def latent_dim(self, model: nn.Module) -> int:
+        """Size of the latent."""
+        return cast(Generator, model).config.latent_dim
+
+    def brightness(self, model: nn.Module, latent: Tensor, labels: Tensor) -> Tensor:
+        """latent (n, latent_dim), labels (n,) -> (n, 1, 28, 28) float32 in [0, 1]."""
+        image: Tensor = model(latent, labels)
+        return (image + 1) / 2
 
 
-class FashionVAEWorkload(_FashionWorkload):
+class FashionVAEWorkload(_LatentWorkload):
     """Variational autoencoder, sampled from its fitted class priors."""
 
     name = "fashion-vae"
     title = "Fashion VAE"
     summary = "class-conditional convolutional variational autoencoder, one step a sample"
-    options = (SamplingOption("temperature", 1.0, "scale of the latent noise; lower is safer", low=0, high=2),)
-    preview = Preview(n_samples=64)
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""
         shape = dict(self._content[1])
         return FashionVAE(VAEConfig(**{**shape, "channels": tuple(shape["channels"])})).eval()
 
-    @torch.inference_mode()
-    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
-        """Samples number `start` to `stop - 1`: (n, 1, 28, 28) uint8."""
-        network = cast(FashionVAE, model)
-        where = device_of(model)
-        noise = numbered_noise((network.config.latent_dim,), start, stop, seed=seed).to(where)
-        labels = cycling_labels(start, stop, len(CLASS_NAMES)).to(where)
-        return to_pixels(network.generate(noise * float(settings["temperature"]), labels))
+    def latent_dim(self, model: nn.Module) -> int:
+        """Size of the latent."""
+        return cast(FashionVAE, model).config.latent_dim
+
+    def brightness(self, model: nn.Module, latent: Tensor, labels: Tensor) -> Tensor:
+        """latent (n, latent_dim), labels (n,) -> (n, 1, 28, 28) float32 in [0, 1]."""
+        return cast(FashionVAE, model).generate(latent, labels)
