@@ -117,7 +117,8 @@ class _Run:
                     accelerator.clip_grad_norm_(self.networks[player.name].parameters(), config.clip_norm)
                 optimizer.step()
         self.average.update_parameters(self.task.network)
-        return loss.item()
+        mean: Tensor = accelerator.reduce(loss.detach(), reduction="mean")  # over the processes' shares
+        return mean.item()
 
     def learning_rate(self, step: int) -> float:
         """Rate at a step."""

@@ -1,11 +1,14 @@
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from gencomp_core.data.fashion_mnist import SUBSET_FOLDER, read_idx
 from gencomp_core.errors import TrainingError
@@ -194,3 +197,20 @@ def test_the_best_weights_ship_and_a_run_without_progress_ends(tmp_path: Path) -
     before = (tmp_path / "run" / WEIGHTS_FILE).read_bytes()
     assert list(train_network("fashion-vae", tmp_path / "run", config=path)) == []
     assert (tmp_path / "run" / WEIGHTS_FILE).read_bytes() == before
+
+
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    fields = {"steps": 4, "batch_size": 16, "channels": [16, 16], "precision": "fp32", "warmup": 0}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    train = ["-m", "gencomp_core", "train", "fashion-diffusion", "--config", str(path), "--threads", "1", "--out"]
+    for command in ([*train, str(tmp_path / "one")], [*launch, *train, str(tmp_path / "two")]):
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=300)
+    one, two = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("one", "two"))
+    start = make_task(load_config("fashion-diffusion", path)).network.state_dict()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)
+    assert max((value - start[name]).abs().max().item() for name, value in one.items()) > 1e-4
+    losses = [[record.loss for record in read_curve(tmp_path / name)] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
