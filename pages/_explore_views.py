@@ -30,7 +30,7 @@ def measured_view(store: Store, measurement: Measurement) -> None:
     status_line(measurement.status, conditions_text(measurement))
     sheets = stored_sheets(store, measurement)
     if sheets is not None:
-        left, right = st.columns(2)
+        left, right = st.columns(2, vertical_alignment="bottom")  # long names wrap; pictures stay in line
         for place, name, images in zip((left, right), ("dense", measurement.title), sheets, strict=True):
             with place:
                 st.caption(f"{name}, {len(images)} samples, seed {measurement.request.seed}")
@@ -97,7 +97,7 @@ def _fill_in(
     )  # fmt: skip
     status_line("simulated", "Dense and compressed start from the same noise.")
     settings = ", ".join(f"{name} {value}" for name, value in shown.settings.items())
-    left, right = st.columns(2)
+    left, right = st.columns(2, vertical_alignment="bottom")  # long names wrap; pictures stay in line
     for place, name, sheet in ((left, "dense", shown.dense), (right, title, shown.compressed)):
         with place:
             st.caption(f"{name}, {shown.n_samples} samples, {settings}")
