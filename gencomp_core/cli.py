@@ -112,7 +112,7 @@ def inspect(
 @app.command()
 def sample(
     target: str,
-    file: Annotated[Path, typer.Option("--out", help="PNG file to write.")],
+    file: Annotated[Path, typer.Option("--out", help="File to write: PNG for images, a text a line.")],
     n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many samples.")] = 16,
     recipe: RecipeFile = None,
     sampling: Sampling = None,
@@ -121,7 +121,7 @@ def sample(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Write samples of a workload, of a workload with a recipe, or of an artifact, as one PNG tile."""
+    """Write samples of a workload, of a workload with a recipe, or of an artifact: a PNG tile, or a text a line."""
     from gencomp_core.services.sampling import write_samples
     from gencomp_core.services.targets import resolve
 
@@ -139,10 +139,15 @@ def sample(
 def evaluate(
     target: str,
     recipe: RecipeFile = None,
-    samples: Annotated[int, typer.Option("--samples", help="Samples for the quality metric.")] = 5000,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", help="Samples for the quality metric: 5000 images or 500 texts without it."),
+    ] = None,
     runtime: Annotated[list[str] | None, typer.Option("--runtime", help="Runtime to time; repeat for more.")] = None,
     batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Batch to time; repeat for more.")] = None,
-    extractor: Annotated[str, typer.Option("--extractor", help="Feature space: fashion or inception.")] = "fashion",
+    extractor: Annotated[
+        str | None, typer.Option("--extractor", help="Feature space of images: fashion (the default) or inception.")
+    ] = None,
     sampling: Sampling = None,
     as_json: AsJson = False,
     store: StoreUrl = None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gencomp_core.records import Measurement, Progress
+from gencomp_core.records import Measurement, Progress, Quality
 
 SECONDS_A_LINE = 1.0
 
@@ -49,12 +49,20 @@ def print_measurement(measurement: Measurement) -> None:
     if quality and dense and change:
         lines += [
             f"  quality       {quality.value:.3f} [{quality.low:.3f}, {quality.high:.3f}]  {quality.name}, "
-            f"{quality.better} is better; real images get {quality.noise_floor:.3f}",
+            f"{quality.better} is better{_beside(quality)}",
             f"  dense         {dense.value:.3f} [{dense.low:.3f}, {dense.high:.3f}]",
             f"  difference    {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], same seeds",
         ]
     lines += [f"  {latency_line(latency.model_dump())}" for latency in measurement.latency]
     out.print("\n".join(lines), markup=False)
+
+
+def _beside(quality: Quality) -> str:
+    """What the quality is to be compared with."""
+    lines = dict(quality.baselines)
+    if quality.noise_floor is not None:
+        lines["real images"] = quality.noise_floor
+    return "".join(f"; {name} {value:.3f}" for name, value in lines.items())
 
 
 def latency_line(latency: dict[str, Any]) -> str:

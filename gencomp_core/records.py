@@ -17,6 +17,69 @@ Better = Literal["lower", "higher"]
 LatencyVerdict = Literal["faster", "slower", "tie", "unclear"]
 
 
+@dataclass(frozen=True)
+class MetricFacts:
+    """What people must know of a quality metric to read it.
+
+    Attributes:
+        title: as printed.
+        better: direction.
+        usual_loss: fraction of the dense quality that a recommended configuration may lose.
+        n_samples, least, most: samples of a published figure, and how few and many are accepted.
+        about: what it is not.
+        drift: the fidelity measure that sees what the metric alone is blind to, a key of `FIDELITIES`.
+    """
+
+    title: str
+    better: Better
+    usual_loss: float
+    n_samples: int
+    least: int
+    most: int
+    about: str
+    drift: str
+
+
+METRICS = {
+    "fid": MetricFacts("FID", "lower", 0.10, 5000, 50, 50_000, "Not comparable with Inception FID.", "psnr_db"),
+    "bleu": MetricFacts("BLEU", "higher", 0.02, 500, 20, 50_000, "sacreBLEU, cased, one reference.", "kl_nats"),
+}
+
+
+@dataclass(frozen=True)
+class FidelityFacts:
+    """How a same-seed measure against dense is printed.
+
+    Attributes:
+        title, unit: as printed.
+        better: direction.
+        equal: value of a model that is dense itself.
+        digits: after the point.
+        help: one or two sentences.
+    """
+
+    title: str
+    unit: str
+    better: Better
+    equal: float
+    digits: int
+    help: str
+
+
+FIDELITIES = {
+    "psnr_db": FidelityFacts(
+        "Same-seed PSNR", "dB", "higher", 100.0, 1,
+        "Peak signal-to-noise ratio between dense and compressed samples of the same seed. FID can fall while "
+        "samples drift; this can't.",
+    ),
+    "kl_nats": FidelityFacts(
+        "KL to dense", "nats", "lower", 0.0, 3,
+        "How far the predictions of the next piece lie from the dense model's, per piece of the references. It "
+        "moves long before BLEU does.",
+    ),
+}  # fmt: skip
+
+
 class Record(BaseModel):
     """Base of all records: frozen, strict about names, JSON in and out."""
 
@@ -41,6 +104,7 @@ class Quality(Record):
         n_samples: generated samples it was taken over.
         better: which direction is better.
         noise_floor: what real data gets at the same sample count.
+        baselines: what answers without any model get over the same samples, by name.
     """
 
     metric: str
@@ -51,6 +115,7 @@ class Quality(Record):
     n_samples: int
     better: Better
     noise_floor: float | None = None
+    baselines: dict[str, float] = Field(default_factory=dict)
 
 
 class Latency(Record):
@@ -125,7 +190,7 @@ class EvaluationRequest(Record):
         seed: of the noise and of random stages.
         n_samples: samples for the quality metric.
         settings: sampling settings, complete.
-        extractor: feature space of the metric.
+        extractor: feature space of the metric, or the library that computes it for texts.
     """
 
     workload: str

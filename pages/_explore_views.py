@@ -12,9 +12,31 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Measurement, TensorCost
 from gencomp_core.services import jobs, library
 from gencomp_core.services.honesty import Honesty, honesty
+from gencomp_core.services.texts import SideBySide
 from gencomp_core.store import Store
-from pages._samples import picture, stored_sheets
-from pages._widgets import conditions_text, fidelity_tile, latency_tile, quality_tile, size_tile, status_line
+from pages._samples import (
+    MARKED,
+    makes_texts,
+    most_changed,
+    picture,
+    stored_sheets,
+    stored_text_pair,
+    text_columns,
+)
+from pages._widgets import (
+    ARROWS,
+    DELTA_COLOURS,
+    beside_quality,
+    conditions_text,
+    drift_tile,
+    fidelity_tile,
+    latency_tile,
+    quality_tile,
+    size_tile,
+    status_line,
+)
+
+N_TEXTS = 8
 
 if TYPE_CHECKING:
     from gencomp_core.services.preview import Preview, QuickQuality
@@ -28,13 +50,7 @@ def measured_view(store: Store, measurement: Measurement) -> None:
     fidelity_tile(columns[2], measurement)
     latency_tile(columns[3], measurement)
     status_line(measurement.status, conditions_text(measurement))
-    sheets = stored_sheets(store, measurement)
-    if sheets is not None:
-        left, right = st.columns(2, vertical_alignment="bottom")  # long names wrap; pictures stay in line
-        for place, name, images in zip((left, right), ("dense", measurement.title), sheets, strict=True):
-            with place:
-                st.caption(f"{name}, {len(images)} samples, seed {measurement.request.seed}")
-                picture(tile(images), alt=f"{len(images)} samples of {name}")
+    _stored_samples(store, measurement)
     timed = next((latency for latency in measurement.latency if latency.batch == 1), None)
     account = honesty(
         measurement.tensors,
@@ -43,6 +59,23 @@ def measured_view(store: Store, measurement: Measurement) -> None:
         latency=timed,
     )
     honesty_panel(account, measurement.tensors)
+
+
+def _stored_samples(store: Store, measurement: Measurement) -> None:
+    """Dense and compressed samples, as far as they are kept."""
+    if makes_texts(measurement.workload):
+        texts = stored_text_pair(store, measurement)
+        if texts is not None:
+            st.caption(f"The {N_TEXTS} texts that changed most of {len(texts[0].texts)}. {MARKED}")
+            text_columns(*texts, title=measurement.title, numbers=most_changed(*texts)[:N_TEXTS])
+        return
+    sheets = stored_sheets(store, measurement)
+    if sheets is not None:
+        left, right = st.columns(2, vertical_alignment="bottom")  # long names wrap; pictures stay in line
+        for place, name, images in zip((left, right), ("dense", measurement.title), sheets, strict=True):
+            with place:
+                st.caption(f"{name}, {len(images)} samples, seed {measurement.request.seed}")
+                picture(tile(images), alt=f"{len(images)} samples of {name}")
 
 
 def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
@@ -54,54 +87,51 @@ def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
     owner = st.session_state.setdefault("visitor", uuid4().hex)
     full, quality = service.fill_in(workload, recipe, owner=owner)
     waiting = not (full.done() and quality.done())
-    st.fragment(_fill_in, run_every=1.0 if waiting else None)(recipe.title(), quick, full, quality, waiting)
+    fill_in = st.fragment(_fill_in, run_every=1.0 if waiting else None)
+    fill_in(workload, recipe.title(), quick, full, quality, waiting)
     account = honesty(
         quick.cost["tensors"], size_bytes=quick.cost["size_bytes"], dense_size_bytes=quick.cost["dense_size_bytes"]
     )
-    _measure_button(workload, recipe, library.usual_samples(library.figures(store, workload)))
+    _measure_button(workload, recipe, library.usual_samples(library.figures(store, workload), workload))
     honesty_panel(account, quick.cost["tensors"])
 
 
 def _fill_in(
-    title: str, quick: "Preview", full: "Future[Preview]", quality: "Future[QuickQuality]", waiting: bool
+    workload: str, title: str, quick: "Preview", full: "Future[Preview]", quality: "Future[QuickQuality]", waiting: bool
 ) -> None:
     """Tiles and samples; what is not there yet keeps its place."""
     if waiting and full.done() and quality.done():
         st.rerun()
     columns = [*st.columns(2), *st.columns(2)]  # three in a row cut their intervals off
     size_tile(columns[0], quick.cost["size_bytes"], quick.cost["dense_size_bytes"])
+    facts = library.metric_of(workload)
+    heading = f"{facts.title}, few samples {ARROWS[facts.better]}"
     if quality.done():
         found = quality.result()
         change, tied = found.change, found.change.low <= 0 <= found.change.high
         columns[1].metric(
-            "FID, few samples ↓", f"{found.value.value:.2f}",
+            heading, f"{found.value.value:.2f}",
             f"{change.value:+.2f}{' (tie)' if tied else ''}",
-            delta_color="off" if tied else "inverse",
+            delta_color="off" if tied else DELTA_COLOURS[facts.better],
             delta_description=f"[{change.low:+.2f}, {change.high:+.2f}]", border=True,
-            help=f"{found.name}; dense {found.dense.value:.2f}, real images {found.noise_floor:.2f} at this count.",
+            help=f"{found.value.name}; dense {found.dense.value:.2f}. {beside_quality(found.value)}",
         )  # fmt: skip
     else:
-        columns[1].metric(
-            "FID, few samples ↓",
-            "…",
-            "sampling 500",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-        )
+        columns[1].metric(heading, "…", "sampling more", delta_color="off", delta_arrow="off", border=True)
     shown = full.result() if full.done() else quick
-    columns[2].metric(
-        "Same-seed PSNR ↑", f"{shown.psnr_db:.1f} dB", f"over {shown.n_samples} pairs",
-        delta_color="off", delta_arrow="off", border=True,
-        help="Mean peak signal-to-noise ratio between dense and compressed samples of the same seed; 100 is equal.",
-    )  # fmt: skip
-    status_line("simulated", "Dense and compressed start from the same noise.")
+    drift_tile(columns[2], facts.drift, shown.drift, n=shown.n_samples)
+    status_line("simulated", "Dense and compressed start from the same noise or the same source.")
     settings = ", ".join(f"{name} {value}" for name, value in shown.settings.items())
+    if isinstance(shown.compressed, tuple):
+        st.caption(f"{title}, {shown.n_samples} texts, {settings}. {MARKED}")
+        pair = [SideBySide(shown.sources, shown.references, texts) for texts in (shown.dense, shown.compressed)]
+        return text_columns(*pair, title=title, numbers=most_changed(*pair)[:N_TEXTS])
     left, right = st.columns(2, vertical_alignment="bottom")  # long names wrap; pictures stay in line
     for place, name, sheet in ((left, "dense", shown.dense), (right, title, shown.compressed)):
         with place:
             st.caption(f"{name}, {shown.n_samples} samples, {settings}")
             picture(sheet, alt=f"{shown.n_samples} samples, {name}")
+    return None
 
 
 def _measure_button(workload: str, recipe: Recipe, n_samples: int) -> None:

@@ -1,12 +1,25 @@
-"""Pictures of same-seed samples, dense beside compressed."""
+"""Same-seed samples, dense beside compressed: pictures of images, or texts in columns."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
 
+from gencomp_core.charts.texts import aligned_texts, n_changed_words
 from gencomp_core.charts.tiles import difference, from_webp, tile, to_webp, untile
 from gencomp_core.records import Measurement
 from gencomp_core.services import library
+from gencomp_core.services.texts import SideBySide, stored_texts
 from gencomp_core.store import Store
+from gencomp_core.workloads import card_of
+
+TEXT_ORDERS = ["in order", "most changed first"]
+MARKED = "Marked words differ from dense; a red caret stands where words are gone. Point at one to see what was there."
+
+
+def makes_texts(workload: str) -> bool:
+    """Whether the samples of a workload are texts."""
+    return card_of(workload).modality == "text"
 
 
 def stored_sheets(store: Store, measurement: Measurement) -> tuple[np.ndarray, np.ndarray] | None:
@@ -18,15 +31,46 @@ def stored_sheets(store: Store, measurement: Measurement) -> tuple[np.ndarray, n
     return untile(from_webp(before)), untile(from_webp(after))
 
 
+def stored_text_pair(store: Store, measurement: Measurement) -> tuple[SideBySide, SideBySide] | None:
+    """Dense and compressed texts of a measurement, or None where none are kept."""
+    before = stored_texts(store, library.dense_signature(measurement))
+    after = stored_texts(store, measurement.signature)
+    return None if before is None or after is None else (before, after)
+
+
 def before_and_after(store: Store, measurement: Measurement, *, n: int, columns: int) -> None:
-    """Two strips of the same numbered samples."""
-    sheets = stored_sheets(store, measurement)
-    if sheets is None:
-        st.caption("No samples are kept of this measurement. Open it in Explore to see some.")
-        return
-    for name, images in zip(("dense", measurement.title), sheets, strict=True):
-        st.caption(f"Samples 1 to {n} at seed {measurement.request.seed}: {name}")
-        picture(tile(images[:n], columns=columns), alt=f"{n} samples, {name}", width="stretch")
+    """The same numbered samples, dense and compressed: two strips of images, or a few texts."""
+    if makes_texts(measurement.workload):
+        texts = stored_text_pair(store, measurement)
+        if texts is not None:
+            return text_columns(*texts, title=measurement.title, numbers=most_changed(*texts)[: n // 8])
+    else:
+        sheets = stored_sheets(store, measurement)
+        if sheets is not None:
+            for name, images in zip(("dense", measurement.title), sheets, strict=True):
+                st.caption(f"Samples 1 to {n} at seed {measurement.request.seed}: {name}")
+                picture(tile(images[:n], columns=columns), alt=f"{n} samples, {name}", width="stretch")
+            return None
+    st.caption("No samples are kept of this measurement. Open it in Explore to see some.")
+    return None
+
+
+def text_columns(dense: SideBySide, compressed: SideBySide, *, title: str, numbers: Sequence[int]) -> None:
+    """Source, reference, dense and compressed texts, changed words marked."""
+    heading = title if title != "dense" else "dense, packed and reloaded"
+    columns = {
+        "source": dense.sources,
+        "reference": dense.references,
+        "dense": dense.texts,
+        heading: compressed.texts,
+    }
+    st.html(aligned_texts(columns, changed=heading, original="dense", numbers=numbers))
+
+
+def most_changed(dense: SideBySide, compressed: SideBySide) -> list[int]:
+    """Numbers of the texts, the one with most changed words first; equal ones in order."""
+    changes = [n_changed_words(own, other) for own, other in zip(compressed.texts, dense.texts, strict=True)]
+    return sorted(range(len(changes)), key=lambda number: -changes[number])
 
 
 def picture(sheet: np.ndarray, *, alt: str, width: str | int = "stretch") -> None:

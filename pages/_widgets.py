@@ -11,17 +11,17 @@ from streamlit.runtime.pages_manager import PagesManager
 from gencomp_core.charts.theme import bytes_text
 from gencomp_core.errors import GenCompError
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import Measurement
+from gencomp_core.records import FIDELITIES, METRICS, Estimate, Measurement, Quality
 from gencomp_core.services import library
 from gencomp_core.store import Store
-from gencomp_core.workloads import CATALOG
+from gencomp_core.workloads import CATALOG, card_of
 
 PICKED = "picked_recipe"
 PICK_PARAMETER = "pick"
 FOLLOWED = "followed_link"
 STATUS_COLOURS = {"measured": "green", "simulated": "orange", "predicted": "blue", "failed": "red"}
 ARROWS = {"lower": "↓", "higher": "↑"}
-EQUAL_DB = 100
+DELTA_COLOURS = {"lower": "inverse", "higher": "normal"}
 STATUS_HELP = {
     "measured": "Packed, reloaded from its bytes, sampled and compared with dense.",
     "simulated": "Fake-quantized in memory and judged on few samples. Measure it for the truth.",
@@ -76,7 +76,7 @@ def pick_workload() -> str:
     # Options are the names themselves: what is shown is also what stands in the address.
     return st.sidebar.selectbox(
         "Workload",
-        list(CATALOG),
+        [name for name in CATALOG if CATALOG[name].sibling_of is None],
         key="workload",
         bind="query-params",
         persist_state="session",
@@ -187,20 +187,28 @@ def quality_tile(place: Any, measurement: Measurement) -> None:
     if quality is None or change is None:
         place.metric("Quality", "not measured", border=True)
         return
+    facts = METRICS[quality.metric]
     tied = change.low <= 0 <= change.high
     shown = f"{change.value:+.2f}"
     place.metric(
-        f"FID {ARROWS[quality.better]}",
+        f"{facts.title} {ARROWS[quality.better]}",
         f"{quality.value:.2f}",
         None if change.value == 0 else shown + (" (tie)" if tied else ""),
-        delta_color="off" if tied else "inverse",
+        delta_color="off" if tied else DELTA_COLOURS[quality.better],
         delta_description=f"[{change.low:+.2f}, {change.high:+.2f}]" if change.value else None,
         border=True,
         help=(
             f"{quality.name}. 95 % interval [{quality.low:.2f}, {quality.high:.2f}]. The difference is paired by "
-            f"seed. Real images get {quality.noise_floor:.2f} at this count. Not comparable with Inception FID."
+            f"seed. {beside_quality(quality)} {facts.about}"
         ),
     )
+
+
+def beside_quality(quality: Quality) -> str:
+    """What the number is to be compared with: real data, and answers without any model."""
+    lines = [f"Real images get {quality.noise_floor:.2f} at this count."] if quality.noise_floor is not None else []
+    lines += [f"{name.capitalize()}: {value:.1f}." for name, value in quality.baselines.items()]
+    return " ".join(lines)
 
 
 def latency_tile(place: Any, measurement: Measurement) -> None:
@@ -229,23 +237,28 @@ def latency_tile(place: Any, measurement: Measurement) -> None:
 
 
 def fidelity_tile(place: Any, measurement: Measurement) -> None:
-    """Same-seed drift from dense, which sees what FID alone is blind to."""
-    psnr = measurement.fidelity.get("psnr_db")
-    if psnr is None:
-        place.metric("Same-seed PSNR ↑", "not measured", border=True)
+    """Same-seed drift from dense, which sees what the metric alone is blind to."""
+    name = METRICS[card_of(measurement.workload).metric].drift
+    drift_tile(place, name, measurement.fidelity.get(name), n=measurement.request.n_samples)
+
+
+def drift_tile(place: Any, name: str, drift: Estimate | None, *, n: int) -> None:
+    """One same-seed measure with its interval."""
+    facts = FIDELITIES[name]
+    heading = f"{facts.title} {ARROWS[facts.better]}"
+    if drift is None:
+        place.metric(heading, "not measured", border=True)
         return
+    equal = drift.value >= facts.equal if facts.better == "higher" else drift.value <= facts.equal
     place.metric(
-        "Same-seed PSNR ↑",
-        f"{psnr.value:.1f} dB",
-        "equal" if psnr.value >= EQUAL_DB else None,
+        heading,
+        f"{drift.value:.{facts.digits}f} {facts.unit}",
+        "equal" if equal else None,
         delta_color="off",
         delta_arrow="off",
-        delta_description=f"[{psnr.low:.1f}, {psnr.high:.1f}]" if psnr.value < EQUAL_DB else None,
+        delta_description=None if equal else f"[{drift.low:.{facts.digits}f}, {drift.high:.{facts.digits}f}]",
         border=True,
-        help=(
-            f"Peak signal-to-noise ratio between dense and compressed samples of the same seed, mean of "
-            f"{measurement.request.n_samples:,} pairs. FID can fall while samples drift; this can't."
-        ),
+        help=f"{facts.help} Over {n:,} pairs.",
     )
 
 

@@ -13,8 +13,8 @@ from pages._widgets import link_to, pick_recipe, pick_workload, picked_recipe, s
 workload = pick_workload()
 st.title("Explore")
 st.markdown(
-    f"How much can be taken from **{CATALOG[workload].title}** before you see it? Both pictures below start from "
-    "the same noise; everything shown is computed or measured, nothing is predicted."
+    f"How much can be taken from **{CATALOG[workload].title}** before you see it? Dense and compressed start "
+    "from the same noise or source; everything shown is computed or measured, nothing is predicted."
 )
 store = store_or_stop()
 
@@ -32,7 +32,7 @@ if picked is not None and st.session_state.get("explore.shown") != (workload, pi
 def show(store: Store, workload: str, recipe: Recipe) -> None:
     """Stored measurement where there is one, otherwise a simulation."""
     measurement = library.stored_for(store, workload, recipe)
-    if measurement is not None and (recipe.is_dense or library.has_pictures(store, measurement)):
+    if measurement is not None and (recipe.is_dense or library.has_samples(store, measurement)):
         measured_view(store, measurement)
     else:
         simulated_view(store, workload, recipe)

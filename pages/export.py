@@ -34,7 +34,7 @@ recipe = picked_recipe(workload)
 if recipe is None:
     table = library.figures(store, workload)
     comparable = table[table["conditions"] == library.conditions(table)[0]] if not table.empty else table
-    signature = library.recommended(comparable)
+    signature = library.recommended(comparable, workload)
     best = read_measurement(store, signature)
     st.info("No configuration is picked yet.", icon=":material/inbox:")
     if best and st.button(f"Take the recommended one: {best.title}", type="primary"):

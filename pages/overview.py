@@ -22,8 +22,6 @@ from pages._widgets import (
     store_or_stop,
 )
 
-MAX_LOSS = 0.10
-
 workload = pick_workload()
 st.title(f"How small can {CATALOG[workload].title} become?")
 store = store_or_stop()
@@ -38,11 +36,12 @@ if table.empty:
     st.stop()
 
 comparable = table[table["conditions"] == library.conditions(table)[0]]
-signature = library.recommended(comparable, max_loss=MAX_LOSS)
+max_loss = library.metric_of(workload).usual_loss
+signature = library.recommended(comparable, workload)
 best = read_measurement(store, signature)
 if best is None:
     st.warning(
-        f"None of the {len(comparable)} measured configurations is surely within {MAX_LOSS:.0%} of dense quality. "
+        f"None of the {len(comparable)} measured configurations is surely within {max_loss:.0%} of dense quality. "
         "Explore a milder one.",
         icon=":material/warning:",
     )
@@ -51,7 +50,7 @@ if best is None:
 
 st.markdown(
     f"**{best.title}** makes it **{best.n_times_smaller:.1f} × smaller** with a quality surely within "
-    f"{MAX_LOSS:.0%} of dense: the smallest of {len(comparable)} measured configurations that is."
+    f"{max_loss:.0%} of dense: the smallest of {len(comparable)} measured configurations that is."
 )
 with shown_errors():
     columns = st.columns(4)

@@ -52,7 +52,8 @@ conditions = second.selectbox(
 only_frontier = third.toggle("Only the frontier", key="pareto.only_frontier", **kept)
 
 comparable = table[table["conditions"] == conditions]
-points = library.frontier(comparable, x=cost)
+points = library.frontier(comparable, workload, x=cost)
+facts = library.metric_of(workload)
 n_unplaced = len(comparable) - len(points)
 shown = points[points["on_frontier"]] if only_frontier else points
 hidden = [f"{n_unplaced} hidden: no {COST_TITLES[cost]}"] if n_unplaced else []
@@ -69,10 +70,16 @@ forget_unless_in("pareto.chosen", labels)
 picked = picked_recipe(workload)
 known = shown[shown["recipe_signature"] == picked.signature] if picked else shown.iloc[:0]
 selected = str(known["signature"].iloc[0]) if len(known) else None
-chart = pareto_chart(shown, x=cost, x_title=COST_TITLES[cost], selected=selected)
+lines: dict[str, float] = {}
+with shown_errors():
+    lines = library.baselines(store, comparable, workload)
+chart = pareto_chart(
+    shown, x=cost, x_title=COST_TITLES[cost], y_title=facts.title, better=facts.better, selected=selected,
+    lines=lines,
+)  # fmt: skip
 event = st.plotly_chart(
     chart, key="pareto.chart", on_select="rerun", selection_mode="points", config={"displaylogo": False},
-    alt=f"Scatter of {len(shown)} configurations: {COST_TITLES[cost]} against FID, with the frontier as a line",
+    alt=f"Scatter of {len(shown)} configurations: {COST_TITLES[cost]} against {facts.title}, the frontier as a line",
 )  # fmt: skip
 clicked = clicked_signature(event)
 if clicked in label_of and st.session_state.get("pareto.clicked") != clicked:

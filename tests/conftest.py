@@ -36,7 +36,7 @@ def no_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def real_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Store file with real measurements of the VAE: dense, pruned, quantized and both. Copy it before writing."""
+    """Store file with real measurements of the VAE and of the text model. Copy it before writing."""
     from gencomp_core.services.measuring import measure
     from gencomp_core.store import Store
     from gencomp_core.workloads import load_workload
@@ -49,5 +49,7 @@ def real_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         four_bits = quantization(4, group_size=16)
         for stages in ([], [pruning(0.5)], [four_bits], [pruning(0.3), four_bits]):
             measure(load_workload("fashion-vae"), recipe(*stages), store=store, n_samples=60)
+        for stages in ([], [quantization(3)]):
+            measure(load_workload("verses-transformer"), recipe(*stages), store=store, n_samples=20)
     store.engine.dispose()
     return folder / "store.db"

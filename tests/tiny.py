@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from gencomp_core.models.diffusion import FlowUNet, UNetConfig
 from gencomp_core.models.gan import GANConfig, Generator
+from gencomp_core.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from gencomp_core.models.vae import FashionVAE, VAEConfig
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.workloads.bundled import FashionDiffusion, FashionGAN, FashionVAEWorkload
+from gencomp_core.workloads.fashion import FashionDiffusion, FashionGAN, FashionVAEWorkload
+from gencomp_core.workloads.verses import VersesTransformer
 
 
 @torch.no_grad()
@@ -76,6 +78,18 @@ class TinyVAE(Unlearned, FashionVAEWorkload):
 
     def empty_network(self) -> nn.Module:
         return FashionVAE(VAEConfig(channels=(16, 16), latent_dim=8)).eval()
+
+
+class TinyVerses(Unlearned, VersesTransformer):
+    """The text workload on a small network, unlearned."""
+
+    name = "tiny-verses"
+    title = "Tiny verses"
+    summary = "encoder–decoder with random weights"
+
+    def empty_network(self) -> nn.Module:
+        shape = Seq2SeqConfig(dim=32, n_heads=2, encoder_layers=1, decoder_layers=1, feed_forward=2)
+        return Seq2Seq(shape).eval()
 
 
 class Layers(nn.Module):

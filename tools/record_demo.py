@@ -1,7 +1,8 @@
 """Record the demo study: measured configurations of every bundled workload, with their samples.
 
 Run as `make demo`. It goes on where it stopped (the store keeps what was measured) and then writes
-`assets/demo/`. Figures over more samples for a few configurations are part of it.
+`assets/demo/`. Figures over more samples for a few configurations are part of it. With `--untimed` nothing is
+timed, for a machine that is busy; a second run on an idle one adds the latencies.
 """
 
 import os
@@ -12,11 +13,12 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.runtime_env import set_threads
 from gencomp_core.services.library import DEMO_FOLDER, SAMPLES
 from gencomp_core.services.measuring import measure
+from gencomp_core.services.texts import TEXTS
 from gencomp_core.store import Store
 from gencomp_core.workloads import load_workload
 
-N_SAMPLES = {"fashion-vae": 5000, "fashion-gan": 5000, "fashion-diffusion": 1000}
-N_FINAL = 10_000
+N_SAMPLES = {"fashion-vae": 5000, "fashion-gan": 5000, "fashion-diffusion": 1000, "verses-transformer": 500}
+N_FINAL = {"fid": 10_000, "bleu": 1057}
 
 
 def prune(sparsity: float, scope: str = "layer") -> dict[str, object]:
@@ -52,29 +54,32 @@ def main() -> None:
     set_threads(int(os.environ.get("GENCOMP_THREADS", "2")))
     scratch = Path(os.environ.get("GENCOMP_DEMO_STORE", "runs/demo.db")).resolve()
     store = Store(f"sqlite:///{scratch}")
-    names = sys.argv[1:] or list(N_SAMPLES)
+    timed = "--untimed" not in sys.argv
+    names = [name for name in sys.argv[1:] if not name.startswith("--")] or list(N_SAMPLES)
     signatures = []
     for name in names:
         workload = load_workload(name)
         recipes = configurations()
         for number, recipe in enumerate(recipes):
-            found = measure(workload, recipe, store=store, n_samples=N_SAMPLES[name])
+            runtimes = ("eager",) if timed else ()
+            found = measure(workload, recipe, store=store, n_samples=N_SAMPLES[name], runtimes=runtimes)
             signatures.append(found.signature)
             quality = found.quality.value if found.quality else float("nan")
             print(
-                f"{name} {number + 1}/{len(recipes)} {found.title}: {found.size_bytes:,} bytes, FID {quality:.2f}",
+                f"{name} {number + 1}/{len(recipes)} {found.title}: {found.size_bytes:,} bytes, quality {quality:.2f}",
                 flush=True,
             )
-        final = measure(workload, Recipe(), store=store, n_samples=N_FINAL, runtimes=())
+        final = measure(workload, Recipe(), store=store, n_samples=N_FINAL[workload.metric], runtimes=())
         signatures.append(final.signature)
-        print(name, "dense at", N_FINAL, final.quality, flush=True)
+        print(name, "dense over more samples", final.quality, flush=True)
     write(store, signatures)
 
 
 def write(store: Store, signatures: list[str]) -> None:
     """Write measurements and pictures of the study; workloads that were not asked for stay as they are."""
-    folder = DEMO_FOLDER / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
+    pictures, texts = DEMO_FOLDER / "pictures", DEMO_FOLDER / "texts"
+    for folder in (pictures, texts):
+        folder.mkdir(parents=True, exist_ok=True)
     path = DEMO_FOLDER / "measurements.jsonl"
     fresh = [store.measurement(signature) for signature in signatures]
     redone = {found.workload for found in fresh if found}
@@ -82,9 +87,10 @@ def write(store: Store, signatures: list[str]) -> None:
     kept = [line for line in lines if not any(f'"workload":"{name}"' in line for name in redone)]
     path.write_text("\n".join(kept + [found.model_dump_json() for found in fresh if found]) + "\n")
     for signature in signatures:
-        content = store.picture(signature, SAMPLES)
-        if content:
-            (folder / f"{signature}.webp").write_bytes(content)
+        if content := store.picture(signature, SAMPLES):
+            (pictures / f"{signature}.webp").write_bytes(content)
+        if content := store.picture(signature, TEXTS):
+            (texts / f"{signature}.json.gz").write_bytes(content)
 
 
 if __name__ == "__main__":

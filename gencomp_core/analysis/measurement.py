@@ -11,33 +11,26 @@ import numpy as np
 import torch
 from torch import nn
 
-from gencomp_core.analysis.samples import Drawer, Samples
+from gencomp_core.analysis.judging import check_count, judge_for
+from gencomp_core.analysis.samples import Drawer
 from gencomp_core.artifact.packing import PackedWeights, pack, unpack_into
 from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.errors import EvaluationError
-from gencomp_core.evaluate import fid as fid_metric
 from gencomp_core.evaluate.cost import count_macs, count_params
-from gencomp_core.evaluate.features import FeatureSpace, classify, feature_spaces
-from gencomp_core.evaluate.fidelity import fidelity
-from gencomp_core.evaluate.intervals import Interval, centred_interval, mean_interval
-from gencomp_core.evaluate.kid import kid
 from gencomp_core.evaluate.latency import interleave
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import (
-    Estimate,
+    METRICS,
     EvaluationRequest,
     Latency,
     LatencyVerdict,
     Measurement,
     Progress,
-    Quality,
 )
 from gencomp_core.runtime_env import machine, versions
 from gencomp_core.runtimes.registry import runtimes
 from gencomp_core.variant import compress
-from gencomp_core.workloads.base import Settings, Workload, complete_settings
-
-MIN_SAMPLES, MAX_SAMPLES = 50, 50_000
+from gencomp_core.workloads.base import Settings, Workload, complete_settings, makes_texts
 
 _dense_sizes: dict[tuple[str, str], int] = {}
 
@@ -46,23 +39,28 @@ def make_request(
     workload: Workload,
     recipe: Recipe,
     *,
-    n_samples: int,
+    n_samples: int | None = None,
     seed: int = 0,
     settings: Settings | None = None,
-    extractor: str = "fashion",
+    extractor: str | None = None,
 ) -> EvaluationRequest:
     """Request with the workload's default sampling settings filled in.
 
+    Args:
+        n_samples: as many as a published figure takes without it.
+        extractor: feature space of images.
+
     Raises:
-        EvaluationError: too few samples, or a sampling option that the workload does not have or that is
-            out of its range.
+        EvaluationError: a number of samples, a sampling option or a value that is out of range, or a feature
+            space for texts.
+        UnknownNameError: no such feature space.
     """
-    if not MIN_SAMPLES <= n_samples <= MAX_SAMPLES:
-        raise EvaluationError(
-            f"--samples must be in [{MIN_SAMPLES}, {MAX_SAMPLES}], got {n_samples}. FID over fewer means nothing; "
-            "figures for a report take 5000."
-        )
-    feature_spaces[extractor]  # an unknown one is refused before anything is computed
+    n_samples = METRICS[workload.metric].n_samples if n_samples is None else n_samples
+    check_count(workload, n_samples)
+    if extractor and makes_texts(workload):
+        raise EvaluationError(f"{workload.name} makes texts, which have no feature space. Leave out --extractor.")
+    extractor = extractor or ("sacrebleu" if makes_texts(workload) else "fashion")
+    judge_for(workload, extractor)  # an unknown one is refused before anything is computed
     return EvaluationRequest(
         workload=workload.name,
         weights_hash=workload.weights_hash,
@@ -109,16 +107,14 @@ def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[P
     """
     started = time.perf_counter()
     workload = shipped.workload
-    space = feature_spaces[request.extractor]
-    drawer = Drawer(workload, seed=request.seed, settings=request.settings, space=space)
+    judge = judge_for(workload, request.extractor)
+    drawer = Drawer(workload, seed=request.seed, settings=request.settings, judge=judge)
     dense = yield from drawer.dense(request.n_samples)
     samples = dense
     if not shipped.recipe.is_dense:
         samples = yield from drawer.draw(shipped.model, request.n_samples, what="sampling compressed")
     yield Progress("comparing", request.n_samples, request.n_samples)
-    quality, dense_quality, change = _quality(samples, dense, space)
-    pairs = fidelity(samples.images, dense.images, samples.features, dense.features)
-    distance = kid(samples.features, space.reference().train_features)
+    quality, dense_quality, change = judge.quality(samples, dense)
     return Measurement(
         **cost_fields(workload, shipped.recipe, shipped.model, shipped.packed),
         title=shipped.recipe.title(),
@@ -129,11 +125,7 @@ def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[P
         quality=quality,
         dense_quality=dense_quality,
         quality_change=change,
-        fidelity={
-            **{name: estimate(interval) for name, interval in pairs.items()},
-            "kid": estimate(distance),
-            "label_accuracy": _label_accuracy(workload, samples),
-        },
+        fidelity=judge.fidelity(shipped.model, samples, dense),
         machine=machine(),
         versions=versions(),
         measured_at=now(),
@@ -216,48 +208,6 @@ def _verdict(ratio: float, *, tie: bool, busy: bool) -> LatencyVerdict:
     return "faster" if ratio < 1 else "slower"
 
 
-def estimate(interval: Interval) -> Estimate:
-    """Interval as a record."""
-    return Estimate(value=interval.value, low=interval.low, high=interval.high)
-
-
 def now() -> str:
     """ISO date and time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _quality(samples: Samples, dense: Samples, space: FeatureSpace) -> tuple[Quality, Quality, Estimate]:
-    """FID of both, and their difference from the same resamples."""
-    n = len(samples.images)
-    real = space.reference()
-    name = f"FID ({space.title}, n={n})"
-    floor = fid_metric.noise_floor(real, n)
-    values, replicates = [], []
-    for features in (samples.features, dense.features):
-        values.append(fid_metric.fid(features, real))
-        replicates.append(fid_metric.fid_replicates(features, real, n_resamples=space.n_resamples))
-    qualities = []
-    for value, own in zip(values, replicates, strict=True):
-        interval = centred_interval(value, own)
-        qualities.append(
-            Quality(
-                metric="fid",
-                name=name,
-                value=interval.value,
-                low=interval.low,
-                high=interval.high,
-                n_samples=n,
-                better="lower",
-                noise_floor=floor,
-            )
-        )
-    change = centred_interval(values[0] - values[1], replicates[0] - replicates[1])
-    return qualities[0], qualities[1], estimate(change)
-
-
-def _label_accuracy(workload: Workload, samples: Samples) -> Estimate:
-    """Share of samples that the classifier takes for the class they were asked for."""
-    n_classes = len(workload.class_names)
-    wanted = torch.arange(len(samples.images)) % n_classes
-    hits = (classify(samples.images) == wanted).float()
-    return estimate(mean_interval(hits))

@@ -3,8 +3,13 @@
 from gencomp_core.artifact.manifest import Manifest
 from gencomp_core.recipes.recipe import Recipe
 
+SAMPLE_LINES = {
+    "image": "images = artifact.sample(16, seed=0)  # (16, 1, 28, 28) uint8",
+    "text": "texts = artifact.sample(16)  # a list of 16 strings",
+}
 
-def model_card(manifest: Manifest, recipe: Recipe) -> str:
+
+def model_card(manifest: Manifest, recipe: Recipe, *, modality: str = "image") -> str:
     """What it is, what it costs, how good it is, how to run and check it."""
     times = manifest.dense_size_bytes / manifest.size_bytes
     lines = [
@@ -24,7 +29,7 @@ def model_card(manifest: Manifest, recipe: Recipe) -> str:
         "from gencomp_core import load_artifact",
         "",
         'artifact = load_artifact("this-folder")',
-        "images = artifact.sample(16, seed=0)  # (16, 1, 28, 28) uint8",
+        SAMPLE_LINES[modality],
         "```",
         "",
         "`gencomp verify this-folder` re-checks files, bytes, same-seed samples and latency; "

@@ -13,7 +13,7 @@ from gencomp_core.artifact.packing import unpack_into
 from gencomp_core.errors import ArtifactError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.workloads import load_workload
-from gencomp_core.workloads.base import Settings, Workload, complete_settings
+from gencomp_core.workloads.base import Outputs, Settings, Workload, complete_settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,11 @@ class LoadedArtifact:
     model: nn.Module
     content: bytes
 
-    def sample(self, n: int, *, seed: int = 0, settings: Settings | None = None) -> Tensor:
-        """Samples number 0 to n - 1: (n, c, h, w) uint8 for images."""
+    def sample(self, n: int, *, seed: int = 0, settings: Settings | None = None) -> Outputs:
+        """Samples number 0 to n - 1: (n, c, h, w) uint8 for images, n strings for texts."""
         chosen = complete_settings(self.workload, settings or self.manifest.selftest.settings)
-        return self.workload.generate(self.model, 0, n, seed=seed, settings=chosen)
+        outputs: Outputs = self.workload.generate(self.model, 0, n, seed=seed, settings=chosen)
+        return outputs
 
     def recorded_samples(self) -> Tensor:
         """Samples that the self-test compares with.

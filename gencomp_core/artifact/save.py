@@ -11,18 +11,12 @@ from gencomp_core.artifact import manifest as files
 from gencomp_core.artifact.card import model_card
 from gencomp_core.artifact.manifest import Manifest, SelfTestFacts
 from gencomp_core.artifact.packing import pack, unpack_into
-from gencomp_core.artifact.selftest import N_SAMPLES, SEED, samples_hash, selftest_samples
+from gencomp_core.artifact.selftest import N_SAMPLES, SEED, samples_hash, samples_tensor, selftest_samples
 from gencomp_core.errors import ArtifactError
 from gencomp_core.records import Measurement
 from gencomp_core.runtime_env import versions
 from gencomp_core.variant import Variant
-from gencomp_core.workloads.base import Settings, complete_settings
-
-LICENCES = {
-    "code": "Apache-2.0",
-    "weights": "Apache-2.0",
-    "data": "Fashion-MNIST, MIT (Zalando SE 2017)",
-}
+from gencomp_core.workloads.base import Settings, companions_of, complete_settings, licences_of
 
 
 def save_artifact(
@@ -53,7 +47,7 @@ def save_artifact(
         seed=variant.seed,
         size_bytes=packed.size_bytes,
         dense_size_bytes=pack(workload.model, {}).size_bytes,
-        licences=LICENCES,
+        licences=licences_of(workload),
         versions=versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         selftest=SelfTestFacts(n_samples=N_SAMPLES, seed=SEED, settings=chosen, sha256=samples_hash(samples)),
@@ -67,8 +61,10 @@ def save_artifact(
     try:
         (partial / files.WEIGHTS_FILE).write_bytes(packed.content)
         (partial / files.RECIPE_FILE).write_text(variant.recipe.to_yaml())
-        (partial / files.SELFTEST_FILE).write_bytes(save({"samples": samples.contiguous()}))
-        (partial / files.CARD_FILE).write_text(model_card(manifest, variant.recipe))
+        (partial / files.SELFTEST_FILE).write_bytes(save({"samples": samples_tensor(samples)}))
+        (partial / files.CARD_FILE).write_text(model_card(manifest, variant.recipe, modality=workload.modality))
+        for name, content in companions_of(workload).items():
+            (partial / name).write_bytes(content)
         files.write_manifest(manifest, partial)
         files.write_sums(partial)
         partial.chmod(0o755)

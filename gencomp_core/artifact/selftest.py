@@ -1,6 +1,7 @@
 """The self-test: an artifact, loaded from its files, reproduces the samples it was made with."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 import torch
@@ -9,12 +10,12 @@ from torch import Tensor, nn
 from gencomp_core.artifact.manifest import SelfTestFacts
 from gencomp_core.errors import ArtifactError
 from gencomp_core.runtime_env import threads
-from gencomp_core.workloads.base import Settings, Workload
+from gencomp_core.workloads.base import Outputs, Settings, Workload
 
 N_SAMPLES = 8
 SEED = 0
-TOLERANCE = 2
-"""Brightness levels (of 255) that another processor's rounding may add to a pixel."""
+TOLERANCES = {"image": 2, "text": 1}
+"""What another processor's rounding may change: brightness levels (of 255) of a pixel, or one whole text."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class SelfTestResult:
     Attributes:
         sha256: of the samples made now.
         identical: bit for bit the recorded samples.
-        max_difference: largest pixel difference to the recorded samples, in levels of 255.
+        max_difference: largest pixel difference to the recorded images, in levels of 255, or number of texts
+            that differ.
         passed: identical, or within the tolerance.
     """
 
@@ -34,15 +36,23 @@ class SelfTestResult:
     passed: bool
 
 
-def selftest_samples(workload: Workload, model: nn.Module, settings: Settings) -> Tensor:
+def selftest_samples(workload: Workload, model: nn.Module, settings: Settings) -> Outputs:
     """The samples that the self-test compares, made on one thread so that sums keep their order."""
     with threads(1):
-        return workload.generate(model, 0, N_SAMPLES, seed=SEED, settings=settings)
+        outputs: Outputs = workload.generate(model, 0, N_SAMPLES, seed=SEED, settings=settings)
+    return outputs
 
 
-def samples_hash(samples: Tensor) -> str:
+def samples_tensor(samples: Outputs) -> Tensor:
+    """Samples as they are recorded: images as they are, texts as (n_bytes,) uint8 of JSON in UTF-8."""
+    if isinstance(samples, Tensor):
+        return samples.contiguous()
+    return torch.tensor(list(json.dumps(samples, ensure_ascii=False).encode()), dtype=torch.uint8)
+
+
+def samples_hash(samples: Outputs) -> str:
     """Hex SHA-256 of the samples' bytes."""
-    return hashlib.sha256(samples.contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(samples_tensor(samples).numpy().tobytes()).hexdigest()
 
 
 def run_selftest(workload: Workload, model: nn.Module, facts: SelfTestFacts, recorded: Tensor) -> SelfTestResult:
@@ -52,12 +62,30 @@ def run_selftest(workload: Workload, model: nn.Module, facts: SelfTestFacts, rec
         ArtifactError: the recorded samples are of another number or size.
     """
     samples = selftest_samples(workload, model, facts.settings)
-    if recorded.shape != samples.shape:
-        raise ArtifactError(
-            f"selftest.safetensors must hold samples of shape {tuple(samples.shape)}, got {tuple(recorded.shape)}. "
-            "Export the artifact again."
-        )
-    difference = int((samples.to(torch.int16) - recorded.to(torch.int16)).abs().max())
+    difference = _difference(samples, recorded)
     sha256 = samples_hash(samples)
     identical = sha256 == facts.sha256
-    return SelfTestResult(sha256, identical, difference, identical or difference <= TOLERANCE)
+    passed = identical or difference <= TOLERANCES[workload.modality]
+    return SelfTestResult(sha256, identical, difference, passed)
+
+
+def _difference(samples: Outputs, recorded: Tensor) -> int:
+    if isinstance(samples, list):
+        return _texts_that_differ(samples, recorded)
+    if recorded.shape != samples.shape:
+        raise _other_samples(f"samples of shape {tuple(samples.shape)}", f"{tuple(recorded.shape)}")
+    return int((samples.to(torch.int16) - recorded.to(torch.int16)).abs().max())
+
+
+def _texts_that_differ(texts: list[str], recorded: Tensor) -> int:
+    try:
+        before = json.loads(bytes(recorded.tolist()).decode())
+    except ValueError:
+        raise _other_samples(f"{len(texts)} texts", "something else") from None
+    if not isinstance(before, list) or len(before) != len(texts):
+        raise _other_samples(f"{len(texts)} texts", f"{len(before) if isinstance(before, list) else 'none'}")
+    return sum(own != other for own, other in zip(texts, before, strict=True))
+
+
+def _other_samples(wanted: str, found: str) -> ArtifactError:
+    return ArtifactError(f"selftest.safetensors must hold {wanted}, got {found}. Export the artifact again.")

@@ -1,6 +1,7 @@
 """Cost against quality: frontier, intervals, the dense star, dominated points faint."""
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,14 +13,24 @@ SELECTED_COLOUR = "#e69f00"
 
 
 def pareto_chart(
-    table: pd.DataFrame, *, x: str, x_title: str, title: str = "", y_title: str = "FID", selected: str | None = None
+    table: pd.DataFrame,
+    *,
+    x: str,
+    x_title: str,
+    title: str = "",
+    y_title: str = "FID",
+    better: str = "lower",
+    selected: str | None = None,
+    lines: Mapping[str, float] | None = None,
 ) -> go.Figure:
     """Scatter of configurations with error bars; `customdata` holds the signature of each point.
 
     Args:
         table: columns `x`, `quality`, `quality_low`, `quality_high`, `family`, `title`, `signature`,
             `on_frontier`, `on_line`, `is_knee`, `is_dense`.
+        better: direction of the quality; its axis is logarithmic where lower is better.
         selected: signature of the point to ring.
+        lines: qualities to draw as horizontal lines, by name.
     """
     figure = go.Figure()
     line = table[table["on_line"]].sort_values(x)
@@ -63,10 +74,19 @@ def pareto_chart(
     _ring(figure, table[table["is_knee"]], x, "knee", "#6b7280", "circle-open")
     if selected is not None:
         _ring(figure, table[table["signature"] == selected], x, "picked", SELECTED_COLOUR, "circle-open")
+    for name, value in (lines or {}).items():
+        figure.add_hline(
+            y=value,
+            line={"color": "#6b7280", "width": 1, "dash": "dot"},
+            annotation={"text": f"{name} {value:.1f}", "font": {"size": 11}, "xanchor": "right"},
+        )
+    y_axis: dict[str, object] = {"title": f"{y_title} (higher is better)"}
+    if better == "lower":
+        y_axis = _log_axis(f"{y_title} (log; lower is better)", table["quality"])
     figure.update_layout(
         title=title or None,
         xaxis=_log_axis(f"{x_title} (log; lower is better)", table[x]),
-        yaxis=_log_axis(f"{y_title} (log; lower is better)", table["quality"]),
+        yaxis=y_axis,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         margin={"l": 10, "r": 10, "t": 40 if not title else 70, "b": 10},
         height=460,

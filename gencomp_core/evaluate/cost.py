@@ -8,7 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.recipes.stages import STAGES
-from gencomp_core.workloads.base import Settings, Workload, complete_settings
+from gencomp_core.workloads.base import Settings, Workload, complete_settings, makes_texts, work
+
+N_TYPICAL_TEXTS = 8
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,17 @@ def count_params(model: nn.Module) -> tuple[int, int]:
 
 
 def count_macs(workload: Workload, model: nn.Module, settings: Settings) -> int:
-    """Multiply-accumulates to generate one sample, over all calls of the network.
+    """Multiply-accumulates to generate one sample, over all calls of the network; the mean of a few texts.
 
     Counted by torch's FLOP counter (two FLOPs a MAC): convolutions and all matrix products, those
     of attention included.
     """
     counter = FlopCounterMode(display=False)
+    n = _n_typical(workload)
     with counter:
-        workload.generate(model, 0, 1, seed=0, settings=settings)
-    return counter.get_total_flops() // 2
+        for number in range(n):
+            work(workload, model, number, number + 1, settings=settings)
+    return counter.get_total_flops() // 2 // n
 
 
 def count_layer_macs(workload: Workload, model: nn.Module, settings: Settings) -> dict[str, int]:
@@ -61,12 +65,19 @@ def count_layer_macs(workload: Workload, model: nn.Module, settings: Settings) -
         layer.register_forward_hook(lambda layer, inputs, output, name=name: count(name, layer, inputs, output))
         for name, layer in weight_layers(model).items()
     ]
+    n = _n_typical(workload)
     try:
-        workload.generate(model, 0, 1, seed=0, settings=settings)
+        for number in range(n):
+            work(workload, model, number, number + 1, settings=settings)
     finally:
         for hook in hooks:
             hook.remove()
-    return counts
+    return {name: count // n for name, count in counts.items()}
+
+
+def _n_typical(workload: Workload) -> int:
+    """Samples whose mean cost stands for one: images all cost the same, texts differ in length."""
+    return N_TYPICAL_TEXTS if makes_texts(workload) else 1
 
 
 def _layer_macs(layer: nn.Module, x: Tensor, output: Tensor) -> int:

@@ -280,14 +280,18 @@ class Seq2Seq(nn.Module):
         mixed: Tensor = torch.logaddexp(F.logsigmoid(gate) + generated, F.logsigmoid(-gate) + copied)
         return mixed, uniform
 
-    def next_log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState) -> Tensor:
-        """Log-probabilities of every piece after the last token: (n, vocabulary) float32."""
-        last, looked_at = hidden[:, -1], attention[:, -1].float()
-        gate = self.copy_gate(last).float()
-        generated = self._logits(last).float().softmax(dim=1) * gate.sigmoid()
-        copied = torch.zeros_like(generated).scatter_add(1, state.source, looked_at * (-gate).sigmoid())
+    def log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState) -> Tensor:
+        """Log-probabilities of every piece after each token: (n, t, vocabulary) float32."""
+        gate = self.copy_gate(hidden).float()
+        generated = self._logits(hidden).float().softmax(dim=2) * gate.sigmoid()
+        source = state.source[:, None, :].expand(attention.shape)
+        copied = torch.zeros_like(generated).scatter_add(2, source, attention.float() * (-gate).sigmoid())
         probabilities: Tensor = generated + copied
         return probabilities.clamp_min(1e-12).log()
+
+    def next_log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState) -> Tensor:
+        """Log-probabilities of every piece after the last token: (n, vocabulary) float32."""
+        return self.log_probs(hidden[:, -1:], attention[:, -1:], state)[:, 0]
 
     def forward(self, source: Tensor, target: Tensor, *, with_uniform: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Log-probability of each target token after the first, given those before it.

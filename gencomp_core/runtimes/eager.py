@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from torch import nn
 
-from gencomp_core.workloads.base import Settings, Workload
+from gencomp_core.workloads.base import Settings, Workload, work
 
 
 def generator_run(workload: Workload, model: nn.Module, *, batch: int, settings: Settings) -> Callable[[], object]:
     """One whole generation of `batch` samples, ready to be called and timed."""
 
     def run() -> object:
-        return workload.generate(model, 0, batch, seed=0, settings=settings)
+        return work(workload, model, 0, batch, settings=settings)
 
     return run

@@ -31,7 +31,7 @@ def frontier_of(store: Store, workload: str, *, x: str, conditions: str | None =
     if table.empty:
         raise EvaluationError(f"Nothing of {name} has been measured. Run 'gencomp evaluate {name}' first.")
     chosen = conditions or library.conditions(table)[0]
-    placed = library.frontier(table[table["conditions"] == chosen], x=x)
+    placed = library.frontier(table[table["conditions"] == chosen], name, x=x)
     if placed.empty:
         raise EvaluationError(
             f"None of the {len(table)} measurements of {name} has both a quality and {COSTS[x]}. "
@@ -42,5 +42,13 @@ def frontier_of(store: Store, workload: str, *, x: str, conditions: str | None =
 
 def write_chart(table: pd.DataFrame, workload: str, path: Path, *, x: str) -> None:
     """Write the chart as one self-contained HTML file that opens offline."""
-    figure = pareto_chart(table, x=x, x_title=COSTS[x], title=f"{card_of(workload).title}: cost against quality")
+    facts = library.metric_of(workload)
+    figure = pareto_chart(
+        table,
+        x=x,
+        x_title=COSTS[x],
+        y_title=facts.title,
+        better=facts.better,
+        title=f"{card_of(workload).title}: cost against quality",
+    )
     figure.write_html(path, include_plotlyjs=True)

@@ -10,10 +10,11 @@ import pandas as pd
 from gencomp_core.analysis import pareto
 from gencomp_core.charts.theme import family
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import Measurement
+from gencomp_core.records import METRICS, Measurement, MetricFacts
 from gencomp_core.runtime_env import ASSETS, default_store_url, machine
+from gencomp_core.services.texts import TEXTS
 from gencomp_core.store import Store
-from gencomp_core.workloads import CATALOG
+from gencomp_core.workloads import CATALOG, card_of
 
 DEMO_FOLDER = ASSETS / "demo"
 SAMPLES = "samples"
@@ -39,7 +40,10 @@ def add_demo(store: Store) -> int:
         return 0
     measurements = [Measurement.model_validate_json(line) for line in path.read_text().splitlines()]
     pictures = {file.stem: file.read_bytes() for file in (DEMO_FOLDER / "pictures").glob("*.webp")}
-    store.save_many(measurements, {name: {SAMPLES: content} for name, content in pictures.items()}, origin="demo")
+    kept = {name: {SAMPLES: content} for name, content in pictures.items()}
+    texts = {file.name.split(".")[0]: file.read_bytes() for file in (DEMO_FOLDER / "texts").glob("*.json.gz")}
+    kept |= {name: {TEXTS: content} for name, content in texts.items()}
+    store.save_many(measurements, kept, origin="demo")
     return len(measurements)
 
 
@@ -70,19 +74,42 @@ def conditions(table: pd.DataFrame) -> list[str]:
     return [str(value) for value in table["conditions"].value_counts(sort=True).index]
 
 
-def usual_samples(table: pd.DataFrame) -> int:
-    """Sample count that most measurements were made with, so that a new one can be compared; 1000 without any."""
-    return int(table["n_samples"].mode().iloc[0]) if not table.empty else 1000
+def usual_samples(table: pd.DataFrame, workload: str) -> int:
+    """Sample count that most measurements were made with, so that a new one can be compared."""
+    if not table.empty:
+        return int(table["n_samples"].mode().iloc[0])
+    return min(1000, metric_of(workload).n_samples)
 
 
-def frontier(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
+def metric_of(workload: str) -> MetricFacts:
+    """Facts of the metric that a workload is judged by."""
+    return METRICS[card_of(workload).metric]
+
+
+def frontier(table: pd.DataFrame, workload: str, *, x: str) -> pd.DataFrame:
     """Measurements that can be placed at cost `x`, with frontier, line and knee marked."""
-    return pareto.frontier_table(table, x=x)
+    return pareto.frontier_table(table, x=x, better=metric_of(workload).better)
 
 
-def recommended(table: pd.DataFrame, *, max_loss: float = 0.10) -> str | None:
+def recommended(table: pd.DataFrame, workload: str, *, max_loss: float | None = None) -> str | None:
     """Signature of the smallest configuration that is surely within `max_loss` of dense quality."""
-    return pareto.recommended(table, max_loss=max_loss) if not table.empty else None
+    if table.empty:
+        return None
+    facts = metric_of(workload)
+    return pareto.recommended(table, max_loss=max_loss or facts.usual_loss, better=facts.better)
+
+
+def baselines(store: Store, table: pd.DataFrame, workload: str) -> dict[str, float]:
+    """What answers without any model get under the conditions of a table, by name; empty for images.
+
+    Raises:
+        StoreError: the dense measurement can't be read.
+    """
+    if card_of(workload).modality != "text":
+        return {}
+    dense = table[table["is_dense"]] if not table.empty else table
+    measurement = store.measurement(str(dense["signature"].iloc[0])) if len(dense) else None
+    return dict(measurement.quality.baselines) if measurement and measurement.quality else {}
 
 
 def stored_for(store: Store, workload: str, recipe: Recipe, *, most_samples: bool = False) -> Measurement | None:
@@ -113,10 +140,11 @@ def dense_signature(measurement: Measurement) -> str:
     return measurement.request.dense().signature
 
 
-def has_pictures(store: Store, measurement: Measurement) -> bool:
+def has_samples(store: Store, measurement: Measurement) -> bool:
     """Whether samples of it and of dense under the same conditions are kept."""
+    kind = TEXTS if card_of(measurement.workload).modality == "text" else SAMPLES
     signatures = (measurement.signature, dense_signature(measurement))
-    return all(store.picture(signature, SAMPLES) is not None for signature in signatures)
+    return all(store.picture(signature, kind) is not None for signature in signatures)
 
 
 def workload_table(store: Store) -> list[dict[str, Any]]:

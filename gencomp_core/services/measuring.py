@@ -9,10 +9,9 @@ from gencomp_core.records import EvaluationRequest, Latency, Measurement, Progre
 from gencomp_core.runtime_env import machine, threads
 from gencomp_core.runtimes.registry import runtimes as known_runtimes
 from gencomp_core.services.library import SAMPLES
+from gencomp_core.services.texts import TEXTS, SideBySide, pack_texts
 from gencomp_core.store import Store
-from gencomp_core.workloads.base import Settings, Workload
-
-N_SAMPLES = 5000
+from gencomp_core.workloads.base import Settings, Workload, makes_texts
 
 Report = Callable[[Progress], None]
 
@@ -27,10 +26,10 @@ def measure(
     *,
     content: bytes | None = None,
     store: Store | None = None,
-    n_samples: int = N_SAMPLES,
+    n_samples: int | None = None,
     seed: int = 0,
     settings: Settings | None = None,
-    extractor: str = "fashion",
+    extractor: str | None = None,
     runtimes: Sequence[str] = ("eager",),
     batches: Sequence[int] = (1,),
     report: Report = ignore,
@@ -40,7 +39,8 @@ def measure(
     Args:
         content: weights file of an artifact to measure in place of applying the recipe; it is always
             measured anew and not kept.
-        n_samples: samples for the quality metric; compare at equal numbers only.
+        n_samples: samples for the quality metric, as many as a published figure takes without it; compare at
+            equal numbers only.
         settings: sampling settings that differ from the workload's defaults.
         runtimes, batches: latencies that must be on record for this machine.
         report: called with the progress.
@@ -61,7 +61,7 @@ def measure(
         measurement = _carry_out(shipped, request, report)
         if store:
             store.save(measurement)
-            store.save_picture(request.signature, SAMPLES, _picture(shipped, request))
+            store.save_picture(request.signature, *_kept_samples(shipped, request))
     missing = [
         (runtime, batch)
         for runtime in runtimes
@@ -90,12 +90,14 @@ def _carry_out(shipped: Shipped, request: EvaluationRequest, report: Report) -> 
             return found
 
 
-def _picture(shipped: Shipped, request: EvaluationRequest) -> bytes:
-    """Tile of the first samples, as the gallery and the sliders show them."""
+def _kept_samples(shipped: Shipped, request: EvaluationRequest) -> tuple[str, bytes]:
+    """The first samples, as the gallery and the sliders show them: a tile of images, or texts."""
     workload = shipped.workload
-    n = workload.preview.n_samples_full
-    images = workload.generate(shipped.model, 0, n, seed=request.seed, settings=request.settings)
-    return to_webp(tile(images.numpy()))
+    n = min(workload.preview.n_samples_full, request.n_samples)
+    outputs = workload.generate(shipped.model, 0, n, seed=request.seed, settings=request.settings)
+    if makes_texts(workload):
+        return TEXTS, pack_texts(SideBySide(workload.prompts(0, n), workload.references(0, n), outputs))
+    return SAMPLES, to_webp(tile(outputs.numpy()))
 
 
 def _same(latency: Latency, runtime: str, batch: int) -> bool:

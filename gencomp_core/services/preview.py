@@ -5,35 +5,34 @@ Nothing here is kept in the store: a preview is fake-quantized and judged on few
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from gencomp_core.analysis.measurement import cost_fields, estimate
+from gencomp_core.analysis.images import ImageSamples
+from gencomp_core.analysis.judging import Judge, judge_for
+from gencomp_core.analysis.measurement import cost_fields
 from gencomp_core.analysis.samples import Drawer
+from gencomp_core.analysis.texts import TextSamples
 from gencomp_core.artifact.packing import pack
 from gencomp_core.charts.tiles import tile
-from gencomp_core.evaluate import fid as fid_metric
-from gencomp_core.evaluate.features import feature_spaces
-from gencomp_core.evaluate.fidelity import psnr
-from gencomp_core.evaluate.intervals import centred_interval
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import Estimate, Progress
+from gencomp_core.records import Estimate, Progress, Quality
 from gencomp_core.services.background import Background, Key, Work
 from gencomp_core.variant import Variant, compress
 from gencomp_core.workloads import load_workload
-from gencomp_core.workloads.base import OptionValue, Settings, complete_settings
+from gencomp_core.workloads.base import OptionValue, Outputs, complete_settings, makes_texts
 
-QUICK_SAMPLES = 500
+QUICK_SAMPLES = {"fid": 500, "bleu": 200}
 SHORT_TURN = 5
 YIELD_S = 0.005
 QUIET_S = 1.2
+Shown = np.ndarray | tuple[str, ...]
 _computing = threading.Lock()  # one computation at a time: two would only take turns on the same cores
 _behind = Background()
 _sampler = ThreadPoolExecutor(1, thread_name_prefix="preview")  # a new thread would start its OpenMP pool anew
@@ -45,38 +44,37 @@ class Preview:
     """Samples of one recipe beside the dense ones.
 
     Attributes:
-        compressed, dense: (h, w) uint8 sheets of the same numbered samples.
+        compressed, dense: (h, w) uint8 sheets of the same numbered images, or the texts themselves.
         n_samples: how many samples each holds.
         settings: sampling settings that made them.
-        psnr_db: mean peak signal-to-noise ratio of the pairs.
+        drift: same-seed distance from dense, named by the metric's `MetricFacts.drift`.
         cost: bytes, zeros and bits, exact (`cost_fields`).
         seconds: it took.
+        sources, references: prompts of the texts, and what a person wrote for them.
     """
 
-    compressed: np.ndarray
-    dense: np.ndarray
+    compressed: Shown
+    dense: Shown
     n_samples: int
     settings: dict[str, OptionValue]
-    psnr_db: float
+    drift: Estimate
     cost: dict[str, Any]
     seconds: float
+    sources: Sequence[str] = ()
+    references: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class QuickQuality:
-    """FID over few samples, with dense at the same seeds.
+    """The metric over few samples, with dense at the same seeds.
 
     Attributes:
-        name: printed name with feature space and sample count.
         value, dense, change: of the recipe, of dense, and their paired difference.
-        noise_floor: of real images at the same count.
     """
 
-    name: str
-    value: Estimate
-    dense: Estimate
+    value: Quality
+    dense: Quality
     change: Estimate
-    noise_floor: float | None
 
 
 def preview(workload: str, recipe: Recipe) -> Preview:
@@ -90,7 +88,7 @@ def preview(workload: str, recipe: Recipe) -> Preview:
 
 
 def fill_in(workload: str, recipe: Recipe, *, owner: str) -> "tuple[Future[Preview], Future[QuickQuality]]":
-    """More samples at the default settings, and FID over 500, computed by a thread behind the page.
+    """More samples at the default settings, and the metric over few, computed by a thread behind the page.
 
     Args:
         owner: whose page it is; what this owner asked for before and has not begun is dropped.
@@ -112,38 +110,56 @@ def _preview(workload_name: str, recipe: Recipe) -> Preview:
     settings = complete_settings(workload, plan.settings)
     model = _variant(workload_name, recipe).model
     cost = _beside.submit(_cost, workload_name, recipe)  # packing takes half as long as sampling
-    images = workload.generate(model, 0, plan.n_samples, seed=0, settings=settings)
+    outputs = workload.generate(model, 0, plan.n_samples, seed=0, settings=settings)
     cost.result()
-    dense = _dense_images(workload_name, plan.n_samples, tuple(settings.items()))
-    return _pair(workload_name, recipe, images, dense, settings, started)
+    dense = _dense_outputs(workload_name, plan.n_samples, tuple(settings.items()))
+    judge = _judge(workload_name)
+    return _pair(workload_name, recipe, judge.observe([outputs], 0), judge.observe([dense], 0), settings, started)
 
 
 def _full_preview(workload_name: str, recipe: Recipe) -> Preview:
     started = time.perf_counter()
     workload = load_workload(workload_name)
     settings = complete_settings(workload)
-    drawer = Drawer(workload, seed=0, settings=settings, space=feature_spaces["fashion"], batch=SHORT_TURN)
+    drawer = Drawer(workload, seed=0, settings=settings, judge=_judge(workload_name), batch=SHORT_TURN)
     n = workload.preview.n_samples_full
-    dense = _in_turns(drawer.dense(n)).images
+    dense = _in_turns(drawer.dense(n))
     with _computing:
         model = _variant(workload_name, recipe).model
-    images = _in_turns(drawer.draw(model, n, what="sampling")).images
+    samples = _in_turns(drawer.draw(model, n, what="sampling"))
     with _computing:
-        return _pair(workload_name, recipe, images, dense, settings, started)
+        return _pair(workload_name, recipe, samples, dense, settings, started)
 
 
 def _pair(
-    workload_name: str, recipe: Recipe, images: Tensor, dense: Tensor, settings: dict[str, OptionValue], started: float
+    workload_name: str, recipe: Recipe, samples: Any, dense: Any, settings: dict[str, OptionValue], started: float
 ) -> Preview:
     return Preview(
-        compressed=tile(images.numpy()),
-        dense=tile(dense.numpy()),
-        n_samples=len(images),
+        compressed=_shown(samples),
+        dense=_shown(dense),
+        n_samples=len(samples),
         settings=settings,
-        psnr_db=psnr(images, dense).mean().item(),
+        drift=_judge(workload_name).drift(_variant(workload_name, recipe).model, samples, dense),
         cost=_cost(workload_name, recipe),
         seconds=time.perf_counter() - started,
+        **_prompts(workload_name, len(samples)),
     )
+
+
+def _prompts(workload_name: str, n: int) -> dict[str, Sequence[str]]:
+    workload = load_workload(workload_name)
+    if not makes_texts(workload):
+        return {}
+    return {"sources": workload.prompts(0, n), "references": workload.references(0, n)}
+
+
+def _shown(samples: ImageSamples | TextSamples) -> Shown:
+    return samples.texts if isinstance(samples, TextSamples) else tile(samples.images.numpy())
+
+
+@cache
+def _judge(workload_name: str) -> Judge[Any]:
+    return judge_for(load_workload(workload_name), "fashion")
 
 
 @lru_cache(maxsize=4)
@@ -158,30 +174,22 @@ def _cost(workload_name: str, recipe: Recipe) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=16)
-def _dense_images(workload_name: str, n: int, settings: tuple[tuple[str, OptionValue], ...]) -> Tensor:
+def _dense_outputs(workload_name: str, n: int, settings: tuple[tuple[str, OptionValue], ...]) -> Outputs:
     workload = load_workload(workload_name)
-    return workload.generate(workload.model, 0, n, seed=0, settings=dict(settings))
+    outputs: Outputs = workload.generate(workload.model, 0, n, seed=0, settings=dict(settings))
+    return outputs
 
 
 def _quick_quality(workload_name: str, recipe: Recipe) -> QuickQuality:
     workload = load_workload(workload_name)
-    space = feature_spaces["fashion"]
-    settings: Settings = complete_settings(workload)
-    drawer = Drawer(workload, seed=0, settings=settings, space=space, batch=SHORT_TURN)
+    judge = _judge(workload_name)
+    drawer = Drawer(workload, seed=0, settings=complete_settings(workload), judge=judge, batch=SHORT_TURN)
+    n = QUICK_SAMPLES[workload.metric]
     with _computing:
         model = _variant(workload_name, recipe).model
-    dense = _in_turns(drawer.dense(QUICK_SAMPLES)).features
-    own = _in_turns(drawer.draw(model, QUICK_SAMPLES, what="sampling")).features
-    real = space.reference()
-    values = [fid_metric.fid(features, real) for features in (own, dense)]
-    replicates = [fid_metric.fid_replicates(features, real, n_resamples=100) for features in (own, dense)]
-    return QuickQuality(
-        name=f"FID ({space.title}, n={QUICK_SAMPLES})",
-        value=estimate(centred_interval(values[0], replicates[0])),
-        dense=estimate(centred_interval(values[1], replicates[1])),
-        change=estimate(centred_interval(values[0] - values[1], replicates[0] - replicates[1])),
-        noise_floor=fid_metric.noise_floor(real, QUICK_SAMPLES),
-    )
+    dense = _in_turns(drawer.dense(n))
+    own = _in_turns(drawer.draw(model, n, what="sampling"))
+    return QuickQuality(*judge.quality(own, dense, n_resamples=100))
 
 
 class _Pages:

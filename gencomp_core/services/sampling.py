@@ -11,26 +11,28 @@ from gencomp_core.errors import EvaluationError
 from gencomp_core.records import Progress
 from gencomp_core.services.measuring import Report
 from gencomp_core.services.targets import Target
-from gencomp_core.workloads.base import Settings, complete_settings
+from gencomp_core.workloads.base import Settings, complete_settings, makes_texts
 
 
 def write_samples(
     target: Target, path: Path, *, n: int, seed: int, settings: Settings, report: Report
 ) -> dict[str, Any]:
-    """Samples number 0 to n - 1 as one PNG tile.
+    """Samples number 0 to n - 1: one PNG tile of images, or one text a line.
 
     Raises:
-        EvaluationError: the file can't be written.
+        EvaluationError: the file can't be written, or there are fewer prompts than that.
     """
     if path.is_dir() or not os.access(path.parent if path.parent.exists() else Path.cwd(), os.W_OK):
         raise EvaluationError(f"--out {path} can't be written. Choose another file.")
     workload, model = target.workload, target.model
     chosen = complete_settings(workload, settings)
+    if makes_texts(workload) and n > workload.n_prompts:
+        raise EvaluationError(f"--n must be at most {workload.n_prompts}, the prompts of {workload.name}, got {n}.")
     parts = []
     for first in range(0, n, 100):
         report(Progress("sampling", first, n))
         parts.append(workload.generate(model, first, min(n, first + 100), seed=seed, settings=chosen))
-    content = to_png(tile(torch.cat(parts).numpy()), scale=2)
+    content = _lines(parts) if makes_texts(workload) else to_png(tile(torch.cat(parts).numpy()), scale=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -44,3 +46,7 @@ def write_samples(
         "settings": chosen,
         "out": str(path),
     }
+
+
+def _lines(parts: list[list[str]]) -> bytes:
+    return "".join(f"{' '.join(text.split())}\n" for part in parts for text in part).encode()

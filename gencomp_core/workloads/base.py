@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from gencomp_core.registry import suggestion
 
 OptionValue = int | float | str
 Settings = Mapping[str, OptionValue]
+Outputs = Tensor | list[str]
+"""Generated samples: (n, c, h, w) uint8 for images, or n texts."""
 
 NOISE_BLOCK = 64
 
@@ -107,16 +109,73 @@ class Workload(Protocol):
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights, for loading an artifact into."""
 
-    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Tensor:
-        """Samples number `start` to `stop - 1` at a seed: (n, c, h, w) uint8 for images."""
+    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> Any:
+        """Samples number `start` to `stop - 1` at a seed: (n, c, h, w) uint8 for images, n strings for texts."""
+
+
+@runtime_checkable
+class TextWorkload(Workload, Protocol):
+    """A workload whose samples are texts, each the answer to a numbered prompt with a reference.
+
+    Decoding draws no random numbers, so that samples are the same under every seed.
+    """
+
+    @property
+    def n_prompts(self) -> int:
+        """How many prompts there are; no more samples can be asked for."""
+
+    def prompts(self, start: int, stop: int) -> list[str]:
+        """Source texts of the numbered samples."""
+
+    def references(self, start: int, stop: int) -> list[str]:
+        """What a person wrote for them."""
+
+    def baselines(self, n: int) -> Mapping[str, list[str]]:
+        """Answers to prompts 0 to n - 1 without any model, by name: what a model must beat to be worth its bytes."""
+
+    def log_probs(self, model: nn.Module, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of every piece along the references, the pieces that follow, and which are real.
+
+        Returns:
+            (n, t, vocabulary) float32, (n, t) int64, (n, t) bool.
+        """
+
+    def decode_exactly(self, model: nn.Module, start: int, stop: int, *, settings: Settings) -> object:
+        """As much decoding as the references are long, whatever the model says: work that can be timed."""
+
+    def companions(self) -> Mapping[str, bytes]:
+        """Files by name that an artifact needs beside its weights, such as the tokenizer."""
+
+
+def makes_texts(workload: Workload) -> TypeGuard[TextWorkload]:
+    """Whether samples are texts."""
+    return workload.modality == "text"
+
+
+def work(workload: Workload, model: nn.Module, start: int, stop: int, *, settings: Settings) -> object:
+    """Generate the numbered samples, in an amount of work that does not depend on what the model says."""
+    if makes_texts(workload):
+        return workload.decode_exactly(model, start, stop, settings=settings)
+    return workload.generate(model, start, stop, seed=0, settings=settings)
+
+
+def companions_of(workload: Workload) -> Mapping[str, bytes]:
+    """Files by name that an artifact needs beside its weights."""
+    return workload.companions() if makes_texts(workload) else {}
+
+
+def licences_of(workload: Workload) -> dict[str, str]:
+    """Licences of code, weights and data; a workload that states none says so."""
+    return {"code": "Apache-2.0", "weights": "not stated", "data": "not stated"} | dict(
+        getattr(workload, "licences", {})
+    )
 
 
 def check_workload(candidate: object) -> list[str]:
     """What an object lacks to be a workload; empty when it is one."""
-    members = [
-        *Workload.__annotations__,
-        *(name for name in ("model", "weights_hash", "empty_network", "generate")),
-    ]
+    members = [*Workload.__annotations__, "model", "weights_hash", "empty_network", "generate"]
+    if getattr(candidate, "modality", None) == "text":
+        members += ["n_prompts", "prompts", "references", "baselines", "log_probs", "decode_exactly", "companions"]
     return [f"it has no {name!r}" for name in members if not hasattr(candidate, name)]
 
 

@@ -28,6 +28,7 @@ class WorkloadCard:
         metric: registered name of the quality metric.
         summary: one line.
         factory: `module:function` that makes it.
+        sibling_of: the workload that this is a narrower one of; both stand on its frontier.
     """
 
     name: str
@@ -36,6 +37,7 @@ class WorkloadCard:
     metric: str
     summary: str
     factory: str
+    sibling_of: str | None = None
 
 
 CATALOG: Registry[WorkloadCard] = Registry("workload")
@@ -46,7 +48,7 @@ for _card in (
         modality="image",
         metric="fid",
         summary="class-conditional flow-matching U-Net with attention, 28 × 28 clothing",
-        factory="gencomp_core.workloads.bundled:FashionDiffusion",
+        factory="gencomp_core.workloads.fashion:FashionDiffusion",
     ),
     WorkloadCard(
         name="fashion-gan",
@@ -54,7 +56,7 @@ for _card in (
         modality="image",
         metric="fid",
         summary="class-conditional generator of transposed convolutions, one step a sample",
-        factory="gencomp_core.workloads.bundled:FashionGAN",
+        factory="gencomp_core.workloads.fashion:FashionGAN",
     ),
     WorkloadCard(
         name="fashion-vae",
@@ -62,7 +64,15 @@ for _card in (
         modality="image",
         metric="fid",
         summary="class-conditional convolutional variational autoencoder, one step a sample",
-        factory="gencomp_core.workloads.bundled:FashionVAEWorkload",
+        factory="gencomp_core.workloads.fashion:FashionVAEWorkload",
+    ),
+    WorkloadCard(
+        name="verses-transformer",
+        title="Verse Transformer",
+        modality="text",
+        metric="bleu",
+        summary="encoder–decoder with a pointer head, archaic to modern English",
+        factory="gencomp_core.workloads.verses:VersesTransformer",
     ),
 ):
     CATALOG.add(_card.name)(_card)

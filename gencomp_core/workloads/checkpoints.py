@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from gencomp_core.data.assets import check_asset
 from gencomp_core.errors import CheckpointError
-from gencomp_core.runtime_env import ASSETS
+from gencomp_core.runtime_env import ASSETS, device
 
 CHECKPOINT_FOLDER = ASSETS / "checkpoints"
 
@@ -63,3 +65,35 @@ def file_hash(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError as error:
         raise CheckpointError(f"{path} can't be read ({error.strerror}). Restore it from the repository.") from None
+
+
+class CheckpointWeights(ABC):
+    """A workload's dense model, read from a checkpoint when it is first used."""
+
+    name: str
+
+    def __init__(self, checkpoint: Path | None = None) -> None:
+        self.checkpoint = checkpoint or checkpoint_path(self.name)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Shape of the network, from the header of the checkpoint; a fresh dictionary."""
+        return dict(self._content[1])
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """Dense model in eval mode; shared, never changed by anyone."""
+        return fill(self.empty_network(), self._content[0], self.checkpoint).to(device())
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """16 hex digits of the dense weights."""
+        return file_hash(self.checkpoint)
+
+    @abstractmethod
+    def empty_network(self) -> nn.Module:
+        """Network of the dense shape with untrained weights."""
+
+    @cached_property
+    def _content(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return read_checkpoint(self.checkpoint)

@@ -19,6 +19,7 @@ from tests.tiny import pruning, quantization
 ROOT = Path(__file__).parents[2]
 PAGES = ("overview", "explore", "gallery", "pareto", "export")
 WORKLOAD = "fashion-vae"
+TEXT_WORKLOAD = "verses-transformer"
 SECONDS = 60
 
 Fill = Callable[[Path], None]
@@ -177,8 +178,9 @@ def no_demo_unless(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_real_measurements(page: str, measured: Path) -> None:
-    at = fine(open_page(page))
+@pytest.mark.parametrize("workload", [WORKLOAD, TEXT_WORKLOAD])
+def test_a_page_shows_real_measurements(page: str, workload: str, measured: Path) -> None:
+    at = fine(open_page(page, workload=workload))
     assert not at.error
     assert "yet" not in text_of(at) or page == "export"
 
@@ -261,6 +263,40 @@ def test_gallery_shows_a_pair_for_a_measured_configuration(measured: Path) -> No
     at = fine(open_page("gallery"))
     assert len(at.get("image")) == 2
     assert any("same seeds" in caption.value for caption in at.caption)
+
+
+def texts_of(at: AppTest) -> str:
+    return "\n".join(part.proto.body for part in at.get("html"))
+
+
+def test_gallery_marks_the_words_that_changed_and_shows_source_and_reference(measured: Path) -> None:
+    at = fine(open_page("gallery", workload=TEXT_WORKLOAD))
+    assert any(metric.label == "BLEU ↑" for metric in at.metric)
+    assert any(metric.label == "KL to dense ↓" for metric in at.metric)
+    shown = texts_of(at)
+    assert all(
+        f'<th scope="col">{name}</th>' in shown for name in ("source", "reference", "dense", "3-bit per channel")
+    )
+    assert "<mark title=" in shown
+    assert shown.count('<th scope="row">') == 10
+    at.segmented_control(key="gallery.order").set_value("in order")
+    assert texts_of(fine(at.run())).index('<th scope="row">1</th>') < texts_of(at).index('<th scope="row">2</th>')
+
+
+def test_the_frontier_of_texts_shows_what_needs_no_model(measured: Path) -> None:
+    at = fine(open_page("pareto", workload=TEXT_WORKLOAD))
+    (chart,) = at.get("plotly_chart")
+    assert "word table" in chart.proto.spec
+    assert "source copied" in chart.proto.spec
+    assert "BLEU (higher is better)" in chart.proto.spec
+
+
+def test_explore_simulates_texts_that_were_not_measured(measured: Path) -> None:
+    at = fine(open_page("explore", workload=TEXT_WORKLOAD))
+    at.select_slider(key="explore.bits").set_value("2")
+    fine(at.run())
+    assert any(metric.label == "KL to dense ↓" for metric in at.metric)
+    assert "<mark title=" in texts_of(at)
 
 
 def test_explore_shows_a_stored_measurement_as_measured_and_says_what_it_bought(measured: Path) -> None:

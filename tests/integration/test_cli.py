@@ -21,6 +21,7 @@ from tests.made import measurement
 from tests.tiny import pruning, quantization, recipe
 
 ROOT = Path(__file__).parents[2]
+TEXTS = "verses-transformer"
 RECIPE = recipe(pruning(0.5), quantization(4, group_size=64))
 
 MEASUREMENT_KEYS = {
@@ -225,6 +226,35 @@ def test_a_measurement_is_made_once_and_then_read_from_the_store(run: Run, recip
     assert (tmp_path / "own" / "store.db").exists()
     rows = Store(f"sqlite:///{tmp_path / 'own' / 'store.db'}").rows()
     assert [row["signature"] for row in rows if row["origin"] == "local"] == [document["signature"]]
+
+
+def test_texts_are_sampled_measured_and_shipped(run: Run, recipe_file: Path, tmp_path: Path) -> None:
+    lines, folder = tmp_path / "texts.txt", tmp_path / "artifact"
+    assert run("sample", TEXTS, "--n", 3, "--out", lines).code == 0
+    assert len(lines.read_text().splitlines()) == 3
+    found = run("evaluate", TEXTS, "--recipe", recipe_file, "--samples", 20, "--json").document
+    assert (found["quality"]["metric"], found["quality"]["better"]) == ("bleu", "higher")
+    assert found["quality"]["n_samples"] == 20
+    assert found["quality"]["baselines"].keys() == {"source copied", "word table"}
+    assert {"chrf", "perplexity", "kl_nats", "token_agreement", "unchanged_texts"} <= found["fidelity"].keys()
+    assert 0 < found["fidelity"]["kl_nats"]["value"] < 5
+    made = run("compress", TEXTS, "--recipe", recipe_file, "--out", folder, "--json").document
+    assert made["size_bytes"] == found["size_bytes"] == (folder / "weights.safetensors").stat().st_size
+    assert json.loads((folder / "tokenizer.json").read_text())["model"]["type"] == "Unigram"
+    assert "list of 16 strings" in (folder / "README.md").read_text()
+    again = run("sample", folder, "--n", 3, "--out", tmp_path / "again.txt", "--json")
+    run("sample", TEXTS, "--recipe", recipe_file, "--n", 3, "--out", tmp_path / "simulated.txt")
+    assert again.document["n"] == 3
+    assert (tmp_path / "again.txt").read_text() == (tmp_path / "simulated.txt").read_text() != lines.read_text()
+
+
+def test_a_damaged_tokenizer_is_named(run: Run, recipe_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    run("compress", TEXTS, "--recipe", recipe_file, "--out", folder)
+    (folder / "tokenizer.json").write_text("{}")
+    done = run("verify", folder)
+    assert done.code == 1
+    assert "tokenizer.json does not match" in done.err
 
 
 def test_more_batches_are_added_to_what_was_measured(run: Run) -> None:

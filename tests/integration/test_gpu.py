@@ -7,7 +7,7 @@ from gencomp_core.artifact.packing import pack
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.variant import compress
 from gencomp_core.workloads.base import complete_settings
-from gencomp_core.workloads.bundled import FashionVAEWorkload
+from gencomp_core.workloads.fashion import FashionVAEWorkload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -9,8 +9,8 @@ from gencomp_core.data import assets
 from gencomp_core.data.fashion_mnist import read_idx
 from gencomp_core.errors import DataError
 from gencomp_core.runtime_env import ASSETS
-from gencomp_core.workloads.bundled import FashionVAEWorkload
 from gencomp_core.workloads.checkpoints import checkpoint_path
+from gencomp_core.workloads.fashion import FashionVAEWorkload
 
 
 def test_every_shipped_file_is_listed_with_its_checksum() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gencomp_core.analysis.samples import Drawer, Samples
+from gencomp_core.analysis.images import ImageJudge, ImageSamples
+from gencomp_core.analysis.samples import Drawer
 from gencomp_core.errors import EvaluationError
 from gencomp_core.evaluate.features import feature_spaces
 from gencomp_core.models.diffusion import Solver, guided_velocity, trajectory
@@ -211,11 +212,12 @@ def test_guidance_extrapolates_from_no_class_to_the_class(guidance: float) -> No
 # --- drawing and the cache of the dense model
 
 
-def drawer(seed: int = 0) -> Drawer:
-    return Drawer(TinyVAE(), seed, complete_settings(TinyVAE()), feature_spaces["fashion"])
+def drawer(seed: int = 0) -> Drawer[ImageSamples]:
+    workload = TinyVAE()
+    return Drawer(workload, seed, complete_settings(workload), ImageJudge(workload, "fashion"))
 
 
-def finish(steps) -> tuple[list[Progress], Samples]:
+def finish(steps) -> tuple[list[Progress], ImageSamples]:
     """Run a generator to its end: what it yielded, and what it returned."""
     yielded = []
     while True:

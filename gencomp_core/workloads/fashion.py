@@ -1,9 +1,8 @@
-"""The bundled workloads: generators that were trained on Fashion-MNIST and ship with the product."""
+"""The bundled image workloads: generators that were trained on Fashion-MNIST."""
 
-from abc import ABC, abstractmethod
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, cast
+import types
+from abc import abstractmethod
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,6 @@ from gencomp_core.data.fashion_mnist import CLASS_NAMES
 from gencomp_core.models.diffusion import FlowUNet, Solver, UNetConfig, guided_velocity, trajectory
 from gencomp_core.models.gan import GANConfig, Generator
 from gencomp_core.models.vae import FashionVAE, VAEConfig
-from gencomp_core.runtime_env import device
 from gencomp_core.workloads.base import (
     Preview,
     SamplingOption,
@@ -22,37 +20,16 @@ from gencomp_core.workloads.base import (
     numbered_noise,
     to_pixels,
 )
-from gencomp_core.workloads.checkpoints import checkpoint_path, file_hash, fill, read_checkpoint
+from gencomp_core.workloads.checkpoints import CheckpointWeights
 
 
-class _FashionWorkload(ABC):
-    """What the image workloads share: classes, metric, and weights read from a checkpoint."""
+class _FashionWorkload(CheckpointWeights):
+    """What the image workloads share: classes and metric."""
 
     modality: Literal["image"] = "image"
     metric = "fid"
     class_names = CLASS_NAMES
-    name: str
-
-    def __init__(self, checkpoint: Path | None = None) -> None:
-        self.checkpoint = checkpoint or checkpoint_path(self.name)
-
-    @cached_property
-    def _content(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return read_checkpoint(self.checkpoint)
-
-    @cached_property
-    def model(self) -> nn.Module:
-        """Dense model in eval mode; shared, never changed by anyone."""
-        return fill(self.empty_network(), self._content[0], self.checkpoint).to(device())
-
-    @cached_property
-    def weights_hash(self) -> str:
-        """16 hex digits of the dense weights."""
-        return file_hash(self.checkpoint)
-
-    @abstractmethod
-    def empty_network(self) -> nn.Module:
-        """Network of the dense shape with untrained weights."""
+    licences = types.MappingProxyType({"weights": "Apache-2.0", "data": "Fashion-MNIST, MIT (Zalando SE 2017)"})
 
 
 class FashionDiffusion(_FashionWorkload):
@@ -70,7 +47,7 @@ class FashionDiffusion(_FashionWorkload):
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""
-        shape = dict(self._content[1])
+        shape = self.shape
         return FlowUNet(UNetConfig(**{**shape, "channels": tuple(shape["channels"])})).eval()
 
     @torch.inference_mode()
@@ -121,7 +98,7 @@ class FashionGAN(_LatentWorkload):
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""
-        shape = dict(self._content[1])
+        shape = self.shape
         sizes = {key: tuple(shape[key]) for key in ("channels", "critic_channels")}
         return Generator(GANConfig(**{**shape, **sizes})).eval()
 
@@ -144,7 +121,7 @@ class FashionVAEWorkload(_LatentWorkload):
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""
-        shape = dict(self._content[1])
+        shape = self.shape
         return FashionVAE(VAEConfig(**{**shape, "channels": tuple(shape["channels"])})).eval()
 
     def latent_dim(self, model: nn.Module) -> int:

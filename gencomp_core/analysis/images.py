@@ -1,0 +1,112 @@
+"""Judging images: FID against real images, same-seed drift from dense, KID, label accuracy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gencomp_core.analysis.judging import estimate
+from gencomp_core.evaluate import fid as fid_metric
+from gencomp_core.evaluate.features import classify, feature_spaces
+from gencomp_core.evaluate.fidelity import fidelity, psnr
+from gencomp_core.evaluate.intervals import centred_interval, mean_interval
+from gencomp_core.evaluate.kid import kid
+from gencomp_core.records import METRICS, Estimate, Quality
+from gencomp_core.workloads.base import Workload
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSamples:
+    """Images and what they look like in feature space.
+
+    Attributes:
+        images: (n, c, h, w) uint8.
+        features: (n, d) float32.
+    """
+
+    images: Tensor
+    features: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def first(self, n: int) -> "ImageSamples":
+        """Samples number 0 to n - 1."""
+        return ImageSamples(self.images[:n], self.features[:n])
+
+    def then(self, more: "ImageSamples") -> "ImageSamples":
+        """These samples and those that follow them."""
+        return ImageSamples(torch.cat([self.images, more.images]), torch.cat([self.features, more.features]))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Plain form, for a cache."""
+        return {"images": self.images.contiguous(), "features": self.features.contiguous()}
+
+
+class ImageJudge:
+    """FID in one feature space.
+
+    Args:
+        extractor: registered name of the feature space.
+
+    Raises:
+        UnknownNameError: no such feature space.
+    """
+
+    batch = 125
+
+    def __init__(self, workload: Workload, extractor: str) -> None:
+        self.workload = workload
+        self.space = feature_spaces[extractor]
+        self.title = self.space.title
+
+    def observe(self, outputs: Sequence[Tensor], start: int) -> ImageSamples:
+        """Take the features of generated batches."""
+        images = torch.cat(list(outputs))
+        return ImageSamples(images, self.space.extract(images))
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> ImageSamples:
+        """Samples from their plain form."""
+        return ImageSamples(tensors["images"], tensors["features"])
+
+    def quality(
+        self, samples: ImageSamples, dense: ImageSamples, *, n_resamples: int | None = None
+    ) -> tuple[Quality, Quality, Estimate]:
+        """FID of both, and their difference from the same resamples."""
+        n, real = len(samples), self.space.reference()
+        values, replicates, qualities = [], [], []
+        for own in (samples, dense):
+            values.append(fid_metric.fid(own.features, real))
+            drawn = n_resamples or self.space.n_resamples
+            replicates.append(fid_metric.fid_replicates(own.features, real, n_resamples=drawn))
+            interval = centred_interval(values[-1], replicates[-1])
+            qualities.append(
+                Quality(
+                    metric="fid",
+                    name=f"FID ({self.title}, n={n})",
+                    value=interval.value,
+                    low=interval.low,
+                    high=interval.high,
+                    n_samples=n,
+                    better=METRICS["fid"].better,
+                    noise_floor=fid_metric.noise_floor(real, n),
+                )
+            )
+        change = centred_interval(values[0] - values[1], replicates[0] - replicates[1])
+        return qualities[0], qualities[1], estimate(change)
+
+    def drift(self, model: nn.Module, samples: ImageSamples, dense: ImageSamples) -> Estimate:
+        """Same-seed PSNR."""
+        return estimate(mean_interval(psnr(samples.images, dense.images)))
+
+    def fidelity(self, model: nn.Module, samples: ImageSamples, dense: ImageSamples) -> dict[str, Estimate]:
+        """Same-seed PSNR, SSIM and feature distance; KID; share of samples that are of the class asked for."""
+        pairs = fidelity(samples.images, dense.images, samples.features, dense.features)
+        wanted = torch.arange(len(samples)) % len(self.workload.class_names)
+        hits = (classify(samples.images) == wanted).float()
+        return {
+            **{name: estimate(interval) for name, interval in pairs.items()},
+            "kid": estimate(kid(samples.features, self.space.reference().train_features)),
+            "label_accuracy": estimate(mean_interval(hits)),
+        }

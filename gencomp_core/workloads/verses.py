@@ -1,0 +1,143 @@
+"""The bundled text workload: verses in archaic English, retold in modern English."""
+
+import types
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from gencomp_core.data.verses import (
+    BOS,
+    EOS,
+    PAD,
+    TOKENIZER_FILE,
+    VERSES_FOLDER,
+    VersePairs,
+    load_tokenizer,
+    load_verses,
+)
+from gencomp_core.models import decoding
+from gencomp_core.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from gencomp_core.models.substitution import learn_substitutions, substitute
+from gencomp_core.workloads.base import Preview, SamplingOption, Settings, device_of
+from gencomp_core.workloads.checkpoints import CheckpointWeights
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+LONGEST = 160  # pieces; no reference is longer
+TOGETHER = 50  # texts of about equal length decoded in one batch
+NOBODY = -1  # no piece has this id: decoding goes on to the last step
+
+
+class VersesTransformer(CheckpointWeights):
+    """Encoder–decoder Transformer on the test verses, in their fixed order: sample i retells verse i."""
+
+    name = "verses-transformer"
+    title = "Verse Transformer"
+    summary = "encoder–decoder with a pointer head, archaic to modern English"
+    modality: Literal["text"] = "text"
+    metric = "bleu"
+    class_names: tuple[str, ...] = ()
+    licences = types.MappingProxyType(
+        {"weights": "Apache-2.0", "data": "archaic–modern verse pairs, derived from public-domain texts (altered)"}
+    )
+    options = (
+        SamplingOption("beam", 1, "hypotheses kept side by side; 1 is greedy", low=1, high=16),
+        SamplingOption("length_penalty", 0.6, "exponent on the length in beam search; 0 favours short", low=0, high=2),
+    )
+    preview = Preview(n_samples=6, n_samples_full=40)
+
+    @cached_property
+    def pairs(self) -> VersePairs:
+        """The test verses."""
+        return load_verses("test")
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        """Text to pieces and back."""
+        return load_tokenizer()
+
+    @property
+    def n_prompts(self) -> int:
+        """How many test verses there are."""
+        return len(self.pairs)
+
+    def prompts(self, start: int, stop: int) -> list[str]:
+        """Archaic verses number `start` to `stop - 1`."""
+        return list(self.pairs.archaic[start:stop])
+
+    def references(self, start: int, stop: int) -> list[str]:
+        """The same verses in modern English."""
+        return list(self.pairs.modern[start:stop])
+
+    def baselines(self, n: int) -> Mapping[str, list[str]]:
+        """The verse as it stands, and with its words looked up in a table learned from the training verses."""
+        archaic = self.prompts(0, n)
+        return {"source copied": archaic, "word table": [substitute(text, self._table) for text in archaic]}
+
+    def empty_network(self) -> nn.Module:
+        """Network of the dense shape with untrained weights."""
+        return Seq2Seq(Seq2SeqConfig(**self.shape)).eval()
+
+    def generate(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> list[str]:
+        """Texts number `start` to `stop - 1`; decoding draws no random numbers, so that `seed` changes nothing."""
+        del seed
+        texts: dict[int, str] = {}
+        by_length = sorted(range(start, min(stop, self.n_prompts)), key=lambda i: len(self._pieces[i][0]))
+        for first in range(0, len(by_length), TOGETHER):
+            numbers = by_length[first : first + TOGETHER]
+            found = self._decode(model, numbers, settings, end=EOS, max_length=LONGEST)
+            texts |= dict(zip(numbers, self.tokenizer.decode_batch(found), strict=True))
+        return [texts[i] for i in sorted(texts)]
+
+    @torch.inference_mode()
+    def log_probs(self, model: nn.Module, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities along the references (n, t, vocabulary), next pieces (n, t), and which are real (n, t)."""
+        network = cast(Seq2Seq, model)
+        source = self._padded([self._pieces[i][0] for i in range(start, stop)], model)
+        target = self._padded([self._pieces[i][1] for i in range(start, stop)], model)
+        state = network.start(source)
+        hidden, attention = network.advance(target[:, :-1], state)
+        following = target[:, 1:]
+        return network.log_probs(hidden, attention, state), following, following != PAD
+
+    def decode_exactly(self, model: nn.Module, start: int, stop: int, *, settings: Settings) -> list[list[int]]:
+        """Pieces of the numbered texts, as many as the longest of their references has."""
+        numbers = list(range(start, stop))
+        longest = max(len(self._pieces[i][1]) - 1 for i in numbers)
+        return self._decode(model, numbers, settings, end=NOBODY, max_length=longest)
+
+    def companions(self) -> Mapping[str, bytes]:
+        """The tokenizer."""
+        return {TOKENIZER_FILE: (VERSES_FOLDER / TOKENIZER_FILE).read_bytes()}
+
+    @cached_property
+    def _pieces(self) -> list[tuple[list[int], list[int]]]:
+        """Ids of every source and of every target from the begin piece to the end piece."""
+        source = self.tokenizer.encode_batch(list(self.pairs.archaic))
+        target = self.tokenizer.encode_batch(list(self.pairs.modern))
+        return [(one.ids, [BOS, *other.ids, EOS]) for one, other in zip(source, target, strict=True)]
+
+    @cached_property
+    def _table(self) -> dict[str, str]:
+        return learn_substitutions(load_verses("train"))
+
+    def _decode(
+        self, model: nn.Module, numbers: list[int], settings: Settings, *, end: int, max_length: int
+    ) -> list[list[int]]:
+        source = self._padded([self._pieces[i][0] for i in numbers], model)
+        network, limits = cast(Seq2Seq, model), {"begin": BOS, "end": end, "max_length": max_length}
+        width = int(settings["beam"])
+        if width == 1:
+            return decoding.greedy(network, source, **limits)
+        penalty = float(settings["length_penalty"])
+        return decoding.beam_search(network, source, width=width, length_penalty=penalty, **limits)
+
+    @staticmethod
+    def _padded(rows: list[list[int]], model: nn.Module) -> Tensor:
+        tensors = [torch.tensor(row, dtype=torch.int64) for row in rows]
+        padded = nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=PAD)
+        return padded.to(device_of(model))
