@@ -6,12 +6,15 @@ from typing import Any
 
 from torch import nn
 
+from gencomp_core.compression.changes import Change
 from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.pruning import prune_by_magnitude_
 from gencomp_core.compression.quantization import quantize_weights_
 from gencomp_core.compression.quantizers import QuantizedWeight
+from gencomp_core.recipes.pruning import MagnitudePruning
+from gencomp_core.recipes.quantization import WeightQuantization
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.recipes.stages import MagnitudePruning, Stage, WeightQuantization
+from gencomp_core.recipes.stage import Stage
 from gencomp_core.workloads.base import Workload
 
 APPLY: dict[type[Stage], Callable[[Draft, Any], None]] = {
@@ -30,6 +33,7 @@ class Variant:
         seed: of stages that draw random numbers.
         model: runs with the compressed weights (fake-quantized); treat as read-only.
         quantized: integers behind the quantized weights, by layer name.
+        changes: what was done to the network beyond its weights, in order.
     """
 
     workload: Workload
@@ -37,6 +41,7 @@ class Variant:
     seed: int
     model: nn.Module
     quantized: dict[str, QuantizedWeight]
+    changes: tuple[Change, ...] = ()
 
 
 def compress(workload: Workload, recipe: Recipe, *, seed: int = 0) -> Variant:
@@ -45,7 +50,7 @@ def compress(workload: Workload, recipe: Recipe, *, seed: int = 0) -> Variant:
     Raises:
         RecipeError: a stage names a layer that the workload does not have.
     """
-    draft = Draft.of(workload.model, workload.name)
+    draft = Draft.of(workload, seed=seed)
     for stage in recipe.stages:
         APPLY[type(stage)](draft, stage)
-    return Variant(workload, recipe, seed, draft.model.eval(), draft.quantized)
+    return Variant(workload, recipe, seed, draft.model.eval(), draft.quantized, tuple(draft.changes))

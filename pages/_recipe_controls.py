@@ -2,8 +2,10 @@
 
 import streamlit as st
 
+from gencomp_core.recipes.pruning import MagnitudePruning
+from gencomp_core.recipes.quantization import WeightQuantization
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.recipes.stages import MagnitudePruning, Stage, WeightQuantization
+from gencomp_core.recipes.stage import Stage
 
 FLOAT = "float32"
 BITS = [FLOAT, "8", "7", "6", "5", "4", "3", "2"]

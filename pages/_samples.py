@@ -43,6 +43,7 @@ def before_and_after(store: Store, measurement: Measurement, *, n: int, columns:
     if makes_texts(measurement.workload):
         texts = stored_text_pair(store, measurement)
         if texts is not None:
+            st.caption(f"The {n // 8} texts that changed most of {len(texts[0].texts)}. {MARKED}")
             return text_columns(*texts, title=measurement.title, numbers=most_changed(*texts)[: n // 8])
     else:
         sheets = stored_sheets(store, measurement)

@@ -76,7 +76,7 @@ def pick_workload() -> str:
     # Options are the names themselves: what is shown is also what stands in the address.
     return st.sidebar.selectbox(
         "Workload",
-        [name for name in CATALOG if CATALOG[name].sibling_of is None],
+        list(CATALOG),
         key="workload",
         bind="query-params",
         persist_state="session",

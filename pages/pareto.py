@@ -51,7 +51,7 @@ conditions = second.selectbox(
 )  # fmt: skip
 only_frontier = third.toggle("Only the frontier", key="pareto.only_frontier", **kept)
 
-comparable = table[table["conditions"] == conditions]
+comparable = library.with_siblings(store, workload, table[table["conditions"] == conditions])
 points = library.frontier(comparable, workload, x=cost)
 facts = library.metric_of(workload)
 n_unplaced = len(comparable) - len(points)
@@ -96,14 +96,17 @@ if chosen:
     with shown_errors():
         measurement = store.measurement(labels[chosen])
         recipe = library.recipe_of(measurement)
-        newly_picked = picked is None or picked.signature != recipe.signature
-        pick_recipe(workload, recipe)
-        st.session_state["pareto.shown"] = (workload, recipe.signature)
-        if newly_picked:
-            st.rerun()  # so that the chart rings the point
+        if measurement.workload == workload:
+            newly_picked = picked is None or picked.signature != recipe.signature
+            pick_recipe(workload, recipe)
+            st.session_state["pareto.shown"] = (workload, recipe.signature)
+            if newly_picked:
+                st.rerun()  # so that the chart rings the point
+        else:
+            st.caption(f"{CATALOG[measurement.workload].title} is a network of its own, trained from scratch.")
         st.subheader(measurement.title)
         left, right, _ = st.columns(3)
-        to = {"workload": workload, "pick": measurement.signature}
+        to = {"workload": measurement.workload, "pick": measurement.signature}
         link_to("pages/explore.py", "Open in Explore", icon=":material/tune:", place=left, **to)
         link_to("pages/export.py", "Export", icon=":material/download:", place=right, **to)
         measured_view(store, measurement)

@@ -15,9 +15,10 @@ from gencomp_core.services.library import DEMO_FOLDER, SAMPLES
 from gencomp_core.services.measuring import measure
 from gencomp_core.services.texts import TEXTS
 from gencomp_core.store import Store
-from gencomp_core.workloads import load_workload
+from gencomp_core.workloads import CATALOG, load_workload
 
 N_SAMPLES = {"fashion-vae": 5000, "fashion-gan": 5000, "fashion-diffusion": 1000, "verses-transformer": 500}
+SIBLINGS = {name: CATALOG[name].sibling_of for name in CATALOG if CATALOG[name].sibling_of}
 N_FINAL = {"fid": 10_000, "bleu": 1057}
 
 
@@ -49,20 +50,27 @@ def configurations() -> list[Recipe]:
     return [Recipe.from_dict({"stages": stages}) for stages in grid]
 
 
+def few_configurations() -> list[Recipe]:
+    """What is measured of a narrower sibling: dense, and quantized."""
+    grid: list[list[dict[str, object]]] = [[], [quantize(8)], [quantize(6)], [quantize(4, group_size=64)]]
+    return [Recipe.from_dict({"stages": stages}) for stages in grid]
+
+
 def main() -> None:
     """Measure what is missing, then write the study."""
     set_threads(int(os.environ.get("GENCOMP_THREADS", "2")))
     scratch = Path(os.environ.get("GENCOMP_DEMO_STORE", "runs/demo.db")).resolve()
     store = Store(f"sqlite:///{scratch}")
     timed = "--untimed" not in sys.argv
-    names = [name for name in sys.argv[1:] if not name.startswith("--")] or list(N_SAMPLES)
+    names = [name for name in sys.argv[1:] if not name.startswith("--")] or [*N_SAMPLES, *SIBLINGS]
     signatures = []
     for name in names:
         workload = load_workload(name)
-        recipes = configurations()
+        family = SIBLINGS.get(name) or name
+        recipes = few_configurations() if name in SIBLINGS else configurations()
         for number, recipe in enumerate(recipes):
             runtimes = ("eager",) if timed else ()
-            found = measure(workload, recipe, store=store, n_samples=N_SAMPLES[name], runtimes=runtimes)
+            found = measure(workload, recipe, store=store, n_samples=N_SAMPLES[family], runtimes=runtimes)
             signatures.append(found.signature)
             quality = found.quality.value if found.quality else float("nan")
             print(

@@ -92,10 +92,11 @@ class Shipped:
         """Apply a recipe and pack the result, or take the weights file of an artifact as it is."""
         model = workload.empty_network()
         if content is not None:
-            packed = pack(model, unpack_into(content, model))
+            found = unpack_into(content, model)
+            packed = pack(model, found.quantized, found.changes)
             return cls(workload, recipe, replace(packed, content=content), model.eval())
         variant = compress(workload, recipe, seed=seed)
-        packed = pack(variant.model, variant.quantized)
+        packed = pack(variant.model, variant.quantized, variant.changes)
         unpack_into(packed.content, model)
         return cls(workload, recipe, packed, model.eval())
 

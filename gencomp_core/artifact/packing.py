@@ -7,7 +7,7 @@ others as the floats that they are. `size_bytes` everywhere is the length of thi
 
 import hashlib
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from gencomp_core.artifact import sparse
 from gencomp_core.artifact.bits import pack_bits, unpack_bits
+from gencomp_core.compression.changes import CHANGES, Change
 from gencomp_core.compression.layers import is_transposed, weight_layers
 from gencomp_core.compression.quantizers import QuantizedWeight
-from gencomp_core.errors import ArtifactError
+from gencomp_core.errors import ArtifactError, UnknownNameError
 from gencomp_core.recipes.formats import IntegerFormat
 from gencomp_core.records import TensorCost
 
@@ -46,7 +47,20 @@ class PackedWeights:
         return len(self.content)
 
 
-def pack(model: nn.Module, quantized: dict[str, QuantizedWeight]) -> PackedWeights:
+@dataclass(frozen=True)
+class Unpacked:
+    """What stands behind the weights of a filled network.
+
+    Attributes:
+        quantized: integers of the quantized weights, by layer name.
+        changes: what was done to the network beyond its weights, in order.
+    """
+
+    quantized: dict[str, QuantizedWeight]
+    changes: tuple[Change, ...]
+
+
+def pack(model: nn.Module, quantized: Mapping[str, QuantizedWeight], changes: Sequence[Change] = ()) -> PackedWeights:
     """Write the state of a model, with `quantized` weights (by layer name) as integers."""
     parts: dict[str, Tensor] = {}
     layouts: dict[str, Any] = {}
@@ -77,13 +91,15 @@ def pack(model: nn.Module, quantized: dict[str, QuantizedWeight]) -> PackedWeigh
             )
         )
     # One key only: safetensors writes several in an order that changes from file to file.
-    fields = {"format": FORMAT, "sha256": _digest(parts, layouts), "layout": layouts}
+    made = [{"kind": change.kind, **change.fields()} for change in changes]
+    fields: dict[str, Any] = {"format": FORMAT, "sha256": _digest(parts, layouts, made), "layout": layouts}
+    fields |= {"changes": made} if made else {}
     header = json.dumps(fields, separators=(",", ":"))
     return PackedWeights(save(parts, metadata={"gencomp": header}), tuple(tensors))
 
 
-def unpack_into(content: bytes, network: nn.Module) -> dict[str, QuantizedWeight]:
-    """Fill a network from a weights file, and return the integers behind its quantized weights.
+def unpack_into(content: bytes, network: nn.Module) -> Unpacked:
+    """Change and fill an empty network of the dense shape from a weights file.
 
     Raises:
         ArtifactError: the file is damaged or belongs to another network.
@@ -94,10 +110,12 @@ def unpack_into(content: bytes, network: nn.Module) -> dict[str, QuantizedWeight
         if header["format"] != FORMAT:
             raise ArtifactError(f"the weights file must have format {FORMAT}, got {header['format']}. Export it again.")
         layouts = dict(header["layout"])
-        if header["sha256"] != _digest(parts, layouts):
+        made = list(header.get("changes", []))
+        if header["sha256"] != _digest(parts, layouts, made):
             raise ArtifactError("the weights file is damaged (its content has another checksum). Export it again.")
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"the weights file is damaged ({error}). Export the artifact again.") from None
+    changes = _change(network, made)
     layers = weight_layers(network)
     quantized, state = {}, {}
     for name, target in _own_tensors(network).items():
@@ -125,7 +143,20 @@ def unpack_into(content: bytes, network: nn.Module) -> dict[str, QuantizedWeight
     with torch.no_grad():
         for name, target in _own_tensors(network).items():
             target.copy_(state[name])
-    return quantized
+    return Unpacked(quantized, changes)
+
+
+def _change(network: nn.Module, made: list[dict[str, Any]]) -> tuple[Change, ...]:
+    """Make the changes of a weights file on the network."""
+    changes = []
+    for fields in made:
+        try:
+            change = CHANGES[fields["kind"]].restore({key: value for key, value in fields.items() if key != "kind"})
+            change.apply_(network)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, UnknownNameError) as error:
+            raise ArtifactError(f"the weights file holds a change that can't be made ({error}).") from None
+        changes.append(change)
+    return tuple(changes)
 
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -139,9 +170,10 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
     return own
 
 
-def _digest(parts: dict[str, Tensor], layouts: dict[str, Any]) -> str:
+def _digest(parts: dict[str, Tensor], layouts: dict[str, Any], changes: list[dict[str, Any]]) -> str:
     """Hex SHA-256 of all that the file holds."""
-    digest = hashlib.sha256(json.dumps(layouts, sort_keys=True).encode())
+    described = [layouts, changes] if changes else layouts
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name in sorted(parts):
         digest.update(f"{name} {parts[name].dtype} {tuple(parts[name].shape)}".encode())
         digest.update(parts[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -34,7 +34,7 @@ def save_artifact(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ArtifactError(f"--out must be a new or empty folder, got {out}, which has content. Choose another.")
     workload = variant.workload
-    packed = pack(variant.model, variant.quantized)
+    packed = pack(variant.model, variant.quantized, variant.changes)
     shipped = workload.empty_network()
     unpack_into(packed.content, shipped)
     chosen = complete_settings(workload, settings)

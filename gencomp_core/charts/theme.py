@@ -6,6 +6,8 @@ FAMILY_COLOURS = {
     "quantization": "#d55e00",
     "pruning + quantization": "#009e73",
     "quantization + pruning": "#cc79a7",
+    "trained small": "#e69f00",
+    "trained small + compressed": "#a65628",
 }
 """One colour per method family, from Okabe & Ito's palette for colour-blind readers."""
 
@@ -15,6 +17,8 @@ FAMILY_MARKS = {
     "quantization": "square",
     "pruning + quantization": "diamond",
     "quantization + pruning": "cross",
+    "trained small": "star-triangle-up",
+    "trained small + compressed": "triangle-up",
 }
 
 

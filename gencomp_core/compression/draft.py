@@ -7,8 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from gencomp_core.compression.changes import Change
 from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.compression.quantizers import QuantizedWeight
+from gencomp_core.workloads.base import Workload
 
 
 @dataclass
@@ -16,24 +18,42 @@ class Draft:
     """A private copy of a model that stages work on.
 
     Attributes:
-        owner: name of the workload, for messages.
+        workload: whose model it is; calibration comes from it.
         model: runs with the compressed weights as float32 (fake quantization).
         quantized: integers of the quantized weights by layer name; exactly what `model` runs with.
+        changes: what was done to the network beyond its weights, in order.
+        seed: of everything that a stage draws, calibration included.
     """
 
-    owner: str
+    workload: Workload
     model: nn.Module
     quantized: dict[str, QuantizedWeight] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    seed: int = 0
 
     @classmethod
-    def of(cls, model: nn.Module, owner: str) -> "Draft":
-        """Draft of a model that is left untouched."""
-        return cls(owner, copy.deepcopy(model))
+    def of(cls, workload: Workload, *, seed: int = 0) -> "Draft":
+        """Draft of a workload's dense model, which is left untouched."""
+        return cls(workload, copy.deepcopy(workload.model), seed=seed)
+
+    @property
+    def owner(self) -> str:
+        """Name of the workload, for messages."""
+        return self.workload.name
 
     @cached_property
     def layers(self) -> dict[str, nn.Module]:
         """Compressible layers by name."""
         return weight_layers(self.model)
+
+    def change_(self, change: Change) -> None:
+        """Change the network itself; a layer that is gone or has another shape loses its integers."""
+        before = {name: weight_of(layer).shape for name, layer in self.layers.items()}
+        change.apply_(self.model)
+        self.changes.append(change)
+        del self.layers
+        kept = {name for name, layer in self.layers.items() if before.get(name) == weight_of(layer).shape}
+        self.quantized = {name: own for name, own in self.quantized.items() if name in kept}
 
     @torch.no_grad()
     def quantize_(self, name: str, quantized: QuantizedWeight) -> None:

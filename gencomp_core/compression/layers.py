@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomp_core.errors import RecipeError
-from gencomp_core.recipes.stages import Stage, is_glob
+from gencomp_core.recipes.stage import Stage, is_glob
 from gencomp_core.registry import suggestion
 
 WEIGHT_LAYERS = (

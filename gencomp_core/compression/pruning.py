@@ -5,7 +5,7 @@ from typing import cast
 from gencomp_core.compression import importance, masks
 from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.layers import layers_for, weight_of
-from gencomp_core.recipes.stages import MagnitudePruning
+from gencomp_core.recipes.pruning import MagnitudePruning
 
 
 def prune_by_magnitude_(draft: Draft, stage: MagnitudePruning) -> None:

@@ -6,7 +6,7 @@ from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.layers import is_transposed, layers_for, weight_of
 from gencomp_core.compression.quantizers import quantize_weight
 from gencomp_core.recipes.formats import IntegerFormat
-from gencomp_core.recipes.stages import WeightQuantization
+from gencomp_core.recipes.quantization import WeightQuantization
 
 
 def quantize_weights_(draft: Draft, stage: WeightQuantization) -> None:

@@ -1,12 +1,12 @@
 """BLEU and chrF of texts against one reference each, through sacreBLEU."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from gencomp_core.evaluate.intervals import Interval, resamples
@@ -74,13 +74,24 @@ def chrf(texts: Sequence[str], references: Sequence[str]) -> TextScore:
     return _score(CHRF(), texts, references)
 
 
-def chrf_interval(texts: Sequence[str], references: Sequence[str], *, n_resamples: int = 1000) -> Interval:
-    """Corpus chrF2 with the 95 % interval of sacreBLEU's own bootstrap over texts."""
-    metric = CHRF()
-    score = metric.corpus_score(list(texts), [list(references)], n_bootstrap=n_resamples)
-    printed = json.loads(score.format(width=4, is_json=True, signature=str(metric.get_signature())))
-    half = printed.get("confidence_var", 0.0)  # left out where nothing matches at all
-    return Interval(float(score.score), float(score.score) - half, float(score.score) + half)
+def chrf_interval(texts: Sequence[str], references: Sequence[str], *, n_groups: int = 10) -> Interval:
+    """Corpus chrF2 with its 95 % interval over texts, by a delete-a-group jackknife.
+
+    sacreBLEU keeps the counts of a text to itself and its own bootstrap fails where a resample matches
+    nothing. Leaving out one group of texts at a time needs no counts.
+
+    Source: Efron & Tibshirani 1993, "An Introduction to the Bootstrap", section 11.5 (grouped jackknife).
+    """
+    value = chrf(texts, references).value
+    n = min(n_groups, len(texts))
+    left_out = []
+    for group in range(n):
+        kept = [i for i in range(len(texts)) if i % n != group]
+        left_out.append(chrf([texts[i] for i in kept], [references[i] for i in kept]).value)
+    spread = torch.tensor(left_out, dtype=torch.float64)
+    error = float(((n - 1) / n * (spread - spread.mean()).square().sum()).sqrt())
+    half = float(student_t.ppf(0.975, n - 1)) * error
+    return Interval(value, max(0.0, value - half), min(100.0, value + half))
 
 
 def _score(metric: BLEU | CHRF, texts: Sequence[str], references: Sequence[str]) -> TextScore:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes import messages
-from gencomp_core.recipes.stages import AnyStage, is_glob
+from gencomp_core.recipes.stage import is_glob
+from gencomp_core.recipes.stages import AnyStage
 
 MAX_FILE_BYTES = 1_000_000
 

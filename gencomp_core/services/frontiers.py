@@ -31,7 +31,7 @@ def frontier_of(store: Store, workload: str, *, x: str, conditions: str | None =
     if table.empty:
         raise EvaluationError(f"Nothing of {name} has been measured. Run 'gencomp evaluate {name}' first.")
     chosen = conditions or library.conditions(table)[0]
-    placed = library.frontier(table[table["conditions"] == chosen], name, x=x)
+    placed = library.frontier(library.with_siblings(store, name, table[table["conditions"] == chosen]), name, x=x)
     if placed.empty:
         raise EvaluationError(
             f"None of the {len(table)} measurements of {name} has both a quality and {COSTS[x]}. "

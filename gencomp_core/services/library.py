@@ -64,6 +64,40 @@ def figures(store: Store, workload: str) -> pd.DataFrame:
     return table.merge(_latencies(store, workload), how="left", on="signature")
 
 
+def with_siblings(store: Store, workload: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Comparable measurements of a workload, and those of its narrower siblings under the same conditions.
+
+    "Train small" beside "compress big": siblings have families of their own, and their sizes are told against the
+    wide dense model. Their own `change` columns are left out, being against another dense model.
+    """
+    if table.empty:
+        return table
+    wanted = {_without_weights(name) for name in table["conditions"]}
+    dense_bytes = table["dense_size_bytes"].iloc[0]
+    parts = [table]
+    for card in (CATALOG[name] for name in CATALOG):
+        own = figures(store, card.name) if card.sibling_of == workload else pd.DataFrame()
+        if own.empty:
+            continue
+        own = own[own["conditions"].map(_without_weights).isin(wanted)]
+        own = own.assign(
+            family=own["is_dense"].map({True: "trained small", False: "trained small + compressed"}),
+            title=f"{card.title.split(', ')[-1]}: " + own["title"],
+            n_times_smaller=dense_bytes / own["size_bytes"],
+            is_dense=False,
+            quality_change=float("nan"),
+            change_low=float("nan"),
+            change_high=float("nan"),
+        )
+        parts.append(own)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _without_weights(conditions: str) -> str:
+    """Conditions without the dense weights that they belong to, which stand last."""
+    return conditions.rpartition(", ")[0]
+
+
 def conditions(table: pd.DataFrame) -> list[str]:
     """Sets of evaluation conditions, the one with most measurements first.
 

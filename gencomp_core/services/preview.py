@@ -170,7 +170,7 @@ def _variant(workload_name: str, recipe: Recipe) -> Variant:
 @lru_cache(maxsize=256)
 def _cost(workload_name: str, recipe: Recipe) -> dict[str, Any]:
     variant = _variant(workload_name, recipe)
-    return cost_fields(variant.workload, recipe, variant.model, pack(variant.model, variant.quantized))
+    return cost_fields(variant.workload, recipe, variant.model, pack(variant.model, variant.quantized, variant.changes))
 
 
 @lru_cache(maxsize=16)

@@ -74,6 +74,24 @@ for _card in (
         summary="encoder–decoder with a pointer head, archaic to modern English",
         factory="gencomp_core.workloads.verses:VersesTransformer",
     ),
+    WorkloadCard(
+        name="verses-transformer-w75",
+        title="Verse Transformer, width 0.75",
+        modality="text",
+        metric="bleu",
+        summary="the verse model at 0.75 of its width, trained from scratch",
+        factory="gencomp_core.workloads.verses:VersesTransformerThreeQuarters",
+        sibling_of="verses-transformer",
+    ),
+    WorkloadCard(
+        name="verses-transformer-w50",
+        title="Verse Transformer, width 0.5",
+        modality="text",
+        metric="bleu",
+        summary="the verse model at half its width, trained from scratch",
+        factory="gencomp_core.workloads.verses:VersesTransformerHalf",
+        sibling_of="verses-transformer",
+    ),
 ):
     CATALOG.add(_card.name)(_card)
 

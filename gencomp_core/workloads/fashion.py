@@ -2,25 +2,34 @@
 
 import types
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from gencomp_core.data.fashion_mnist import CLASS_NAMES
+from gencomp_core.data.fashion_mnist import CLASS_NAMES, LabelledImages, load_split
+from gencomp_core.errors import RecipeError
+from gencomp_core.models import losses
 from gencomp_core.models.diffusion import FlowUNet, Solver, UNetConfig, guided_velocity, trajectory
-from gencomp_core.models.gan import GANConfig, Generator
+from gencomp_core.models.gan import Critic, GANConfig, Generator
 from gencomp_core.models.vae import FashionVAE, VAEConfig
 from gencomp_core.workloads.base import (
     Preview,
     SamplingOption,
     Settings,
+    Workload,
+    complete_settings,
     cycling_labels,
     device_of,
     numbered_noise,
     to_pixels,
 )
-from gencomp_core.workloads.checkpoints import CheckpointWeights
+from gencomp_core.workloads.calibration import CalibrationBatch
+from gencomp_core.workloads.checkpoints import CheckpointWeights, checkpoint_path, fill, read_checkpoint
+
+N_LOSS_TIMES = 10
 
 
 class _FashionWorkload(CheckpointWeights):
@@ -56,6 +65,25 @@ class FashionDiffusion(_FashionWorkload):
         *_, last = self.denoise(model, start, stop, seed=seed, settings=settings)
         return to_pixels((last + 1) / 2)
 
+    def forward_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        """The network along the dense model's own trajectories: every time step with the states it meets there."""
+        settings = complete_settings(cast(Workload, self))
+        with torch.no_grad():
+            states = self.denoise(self.model, 0, n, seed=seed, settings=settings)
+        labels = cycling_labels(0, n, len(CLASS_NAMES))
+        times = torch.linspace(1, 0, len(states)).tolist()
+        for time, state in zip(times[:-1], states[:-1], strict=True):
+            yield CalibrationBatch(f"t={time:.3f}", class_counts(labels), _velocity(state, time, labels))
+
+    def loss_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        """Velocity error on training images, at times spread evenly, the noisiest first."""
+        images, labels = training_images(n)
+        noise = numbered_noise((1, 28, 28), 0, n, seed=seed)
+        for time in torch.linspace(0.95, 0.05, N_LOSS_TIMES).tolist():
+            t = torch.full((n,), time)
+            x, target = losses.flow_matching_pair(images, noise, t)
+            yield CalibrationBatch(f"t={time:.2f}", class_counts(labels), _velocity_error(x, target, time, labels))
+
     def denoise(self, model: nn.Module, start: int, stop: int, *, seed: int, settings: Settings) -> "list[Tensor]":
         """States from noise to image of the numbered samples: steps + 1 tensors (n, 1, 28, 28) float32."""
         where = device_of(model)
@@ -64,6 +92,42 @@ class FashionDiffusion(_FashionWorkload):
         velocity = guided_velocity(model, guidance=float(settings["guidance"]), n_classes=len(CLASS_NAMES))
         solver = cast(Solver, settings["solver"])
         return list(trajectory(velocity, noise, labels, steps=int(settings["steps"]), solver=solver))
+
+
+def _velocity(state: Tensor, time: float, labels: Tensor) -> Callable[[nn.Module], Tensor]:
+    def run(model: nn.Module) -> Tensor:
+        where = device_of(model)
+        t = torch.full((len(state),), time, device=where)
+        velocity: Tensor = model(state.to(where), t, labels.to(where))
+        return velocity
+
+    return run
+
+
+def _velocity_error(x: Tensor, target: Tensor, time: float, labels: Tensor) -> Callable[[nn.Module], Tensor]:
+    predict = _velocity(x, time, labels)
+
+    def run(model: nn.Module) -> Tensor:
+        velocity = predict(model)
+        return (velocity - target.to(velocity.device)).square().mean()
+
+    return run
+
+
+class FashionDiffusionThreeQuarters(FashionDiffusion):
+    """The same network at 0.75 of the width, trained from scratch with as many steps."""
+
+    name = "fashion-diffusion-w75"
+    title = "Fashion diffusion, width 0.75"
+    summary = "the diffusion model at 0.75 of its width, trained from scratch"
+
+
+class FashionDiffusionHalf(FashionDiffusion):
+    """The same network at half the width, trained from scratch with as many steps."""
+
+    name = "fashion-diffusion-w50"
+    title = "Fashion diffusion, width 0.5"
+    summary = "the diffusion model at half its width, trained from scratch"
 
 
 class _LatentWorkload(_FashionWorkload):
@@ -111,6 +175,39 @@ class FashionGAN(_LatentWorkload):
         image: Tensor = model(latent, labels)
         return (image + 1) / 2
 
+    def forward_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        """The generator on numbered latents."""
+        noise = numbered_noise((self.latent_dim(self.model),), 0, n, seed=seed)
+        labels = cycling_labels(0, n, len(CLASS_NAMES))
+
+        def run(model: nn.Module) -> Tensor:
+            images: Tensor = model(noise.to(device_of(model)), labels.to(device_of(model)))
+            return images
+
+        yield CalibrationBatch("latent", class_counts(labels), run)
+
+    def loss_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        """What the generator lost against the shipped critic."""
+        for batch in self.forward_batches(n, seed=seed):
+            labels = cycling_labels(0, n, len(CLASS_NAMES))
+
+            def run(model: nn.Module, generate: Callable[[nn.Module], Tensor] = batch.run) -> Tensor:
+                critic = fashion_critic().to(device_of(model))
+                scores = critic(generate(model), labels.to(device_of(model)))  # noqa: B023 (used at once)
+                return losses.generator_loss(scores, "non-saturating")
+
+            yield CalibrationBatch(batch.stage, batch.strata, run)
+
+
+@cache
+def fashion_critic() -> Critic:
+    """The critic that the shipped GAN was trained against; shared and frozen."""
+    path = checkpoint_path("fashion-gan").with_name("critic.safetensors")
+    tensors, shape = read_checkpoint(path)
+    network = Critic(GANConfig(**{**shape, **{key: tuple(shape[key]) for key in ("channels", "critic_channels")}}))
+    fill(network, tensors, path)
+    return network
+
 
 class FashionVAEWorkload(_LatentWorkload):
     """Variational autoencoder, sampled from its fitted class priors."""
@@ -131,3 +228,56 @@ class FashionVAEWorkload(_LatentWorkload):
     def brightness(self, model: nn.Module, latent: Tensor, labels: Tensor) -> Tensor:
         """latent (n, latent_dim), labels (n,) -> (n, 1, 28, 28) float32 in [0, 1]."""
         return cast(FashionVAE, model).generate(latent, labels)
+
+    def forward_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        """Both halves on training images through the posterior, and the decoder on prior samples."""
+        noise = numbered_noise((self.latent_dim(self.model),), 0, n, seed=seed)
+        images, labels = training_images(n)
+        drawn = cycling_labels(0, n, len(CLASS_NAMES))
+
+        def reconstruct(model: nn.Module) -> Tensor:
+            logits: Tensor = model(*(x.to(device_of(model)) for x in (images, labels, noise)))[0]
+            return logits.sigmoid()
+
+        yield CalibrationBatch("posterior", class_counts(labels), reconstruct)
+        yield CalibrationBatch("prior", class_counts(drawn), lambda model: self.brightness(model, noise, drawn))
+
+    def loss_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        """Negative evidence lower bound of training images, nats a pixel."""
+        noise = numbered_noise((self.latent_dim(self.model),), 0, n, seed=seed)
+        images, labels = training_images(n)
+
+        def run(model: nn.Module) -> Tensor:
+            where = device_of(model)
+            logits, mean, log_variance = model(images.to(where), labels.to(where), noise.to(where))
+            brightness = (images.to(where) + 1) / 2
+            error = losses.gaussian_nll_optimal_variance(logits.sigmoid(), brightness)
+            return (error + losses.gaussian_kl(mean, log_variance).mean(0).sum()) / images[0].numel()
+
+        yield CalibrationBatch("posterior", class_counts(labels), run)
+
+
+def training_images(n: int) -> tuple[Tensor, Tensor]:
+    """The first n of the shipped class-balanced training images, and their classes.
+
+    Returns:
+        (n, 1, 28, 28) float32 in [-1, 1], (n,) int64.
+
+    Raises:
+        RecipeError: there are fewer.
+    """
+    subset = _subset()
+    if n > len(subset):
+        raise RecipeError(f"calibration samples must be at most {len(subset)}, got {n}. Ask for fewer.")
+    return subset.images[:n].float().div(127.5).sub(1), subset.labels[:n]
+
+
+def class_counts(labels: Tensor) -> dict[str, int]:
+    """Samples of each class, by its name."""
+    counts = labels.bincount(minlength=len(CLASS_NAMES)).tolist()
+    return dict(zip(CLASS_NAMES, counts, strict=True))
+
+
+@cache
+def _subset() -> LabelledImages:
+    return load_split("subset")

@@ -1,8 +1,8 @@
 """The bundled text workload: verses in archaic English, retold in modern English."""
 
 import types
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
@@ -18,16 +18,19 @@ from gencomp_core.data.verses import (
     load_tokenizer,
     load_verses,
 )
+from gencomp_core.errors import RecipeError
 from gencomp_core.models import decoding
 from gencomp_core.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from gencomp_core.models.substitution import learn_substitutions, substitute
 from gencomp_core.workloads.base import Preview, SamplingOption, Settings, device_of
+from gencomp_core.workloads.calibration import CalibrationBatch
 from gencomp_core.workloads.checkpoints import CheckpointWeights
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LONGEST = 160  # pieces; no reference is longer
+CALIBRATED_TOGETHER = 16
 TOGETHER = 50  # texts of about equal length decoded in one batch
 NOBODY = -1  # no piece has this id: decoding goes on to the last step
 
@@ -110,6 +113,47 @@ class VersesTransformer(CheckpointWeights):
         longest = max(len(self._pieces[i][1]) - 1 for i in numbers)
         return self._decode(model, numbers, settings, end=NOBODY, max_length=longest)
 
+    def forward_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        """The network along training pairs, from short to long."""
+        for title, source, target in self._training_batches(n, seed=seed):
+
+            def run(model: nn.Module, source: Tensor = source, target: Tensor = target) -> Tensor:
+                network, where = cast(Seq2Seq, model), device_of(model)
+                state = network.start(source.to(where))
+                hidden, attention = network.advance(target[:, :-1].to(where), state)
+                log_probs = network.log_probs(hidden, attention, state)
+                return log_probs[(target[:, 1:] != PAD).to(where)]
+
+            yield CalibrationBatch("sentence", {title: len(source)}, run)
+
+    def loss_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        """Negative log-likelihood of training pairs, nats a piece, from short to long."""
+        for title, source, target in self._training_batches(n, seed=seed):
+
+            def run(model: nn.Module, source: Tensor = source, target: Tensor = target) -> Tensor:
+                where = device_of(model)
+                real = (target[:, 1:] != PAD).to(where)
+                log_probs: Tensor = model(source.to(where), target.to(where))
+                return -(log_probs * real).sum() / real.sum()
+
+            yield CalibrationBatch("sentence", {title: len(source)}, run)
+
+    def _training_batches(self, n: int, *, seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """n random training pairs in batches of about equal length: length range in pieces, source, target."""
+        pairs = _training_pairs()
+        if n > len(pairs):
+            raise RecipeError(f"calibration samples must be at most {len(pairs)}, got {n}. Ask for fewer.")
+        chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:n].tolist()
+        source = [encoding.ids for encoding in self.tokenizer.encode_batch([pairs.archaic[i] for i in chosen])]
+        target = [[BOS, *e.ids, EOS] for e in self.tokenizer.encode_batch([pairs.modern[i] for i in chosen])]
+        order = sorted(range(n), key=lambda i: len(source[i]))
+        for first in range(0, n, CALIBRATED_TOGETHER):
+            batch = order[first : first + CALIBRATED_TOGETHER]
+            shortest, longest = len(source[batch[0]]), len(source[batch[-1]])
+            sources, targets = [source[i] for i in batch], [target[i] for i in batch]
+            title = f"{shortest} to {longest} pieces"
+            yield title, self._padded(sources, self.model), self._padded(targets, self.model)
+
     def companions(self) -> Mapping[str, bytes]:
         """The tokenizer."""
         return {TOKENIZER_FILE: (VERSES_FOLDER / TOKENIZER_FILE).read_bytes()}
@@ -123,7 +167,7 @@ class VersesTransformer(CheckpointWeights):
 
     @cached_property
     def _table(self) -> dict[str, str]:
-        return learn_substitutions(load_verses("train"))
+        return learn_substitutions(_training_pairs())
 
     def _decode(
         self, model: nn.Module, numbers: list[int], settings: Settings, *, end: int, max_length: int
@@ -141,3 +185,24 @@ class VersesTransformer(CheckpointWeights):
         tensors = [torch.tensor(row, dtype=torch.int64) for row in rows]
         padded = nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=PAD)
         return padded.to(device_of(model))
+
+
+class VersesTransformerThreeQuarters(VersesTransformer):
+    """The same network at 0.75 of the width, trained from scratch with as many steps."""
+
+    name = "verses-transformer-w75"
+    title = "Verse Transformer, width 0.75"
+    summary = "the verse model at 0.75 of its width, trained from scratch"
+
+
+class VersesTransformerHalf(VersesTransformer):
+    """The same network at half the width, trained from scratch with as many steps."""
+
+    name = "verses-transformer-w50"
+    title = "Verse Transformer, width 0.5"
+    summary = "the verse model at half its width, trained from scratch"
+
+
+@cache
+def _training_pairs() -> VersePairs:
+    return load_verses("train")

@@ -10,7 +10,8 @@ from gencomp_core.artifact.packing import pack, unpack_into
 from gencomp_core.compression.layers import weight_layers
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.recipes.stages import STAGES, Stage
+from gencomp_core.recipes.stage import Stage
+from gencomp_core.recipes.stages import STAGES
 from gencomp_core.services.techniques import technique_table
 from gencomp_core.variant import APPLY, Variant, compress
 from tests.tiny import Bare, TinyDiffusion, TinyVAE, pruning, quantization, recipe, same_bits
@@ -100,7 +101,7 @@ def test_packing_it_is_exact(workload: Bare, stage: dict[str, Any]) -> None:
     variant = compress(workload, recipe(stage))
     packed = pack(variant.model, variant.quantized)
     network = workload.empty_network()
-    quantized = unpack_into(packed.content, network)
+    quantized = unpack_into(packed.content, network).quantized
     assert quantized.keys() == variant.quantized.keys()
     own = variant.model.state_dict()
     assert all(same_bits(value, own[name]) for name, value in network.state_dict().items())

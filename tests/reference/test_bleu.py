@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from gencomp_core.data.verses import load_verses
 from gencomp_core.evaluate.bleu import bleu, bleu_counts, bleu_of_counts, bleu_replicates, chrf, chrf_interval
@@ -61,8 +62,15 @@ def test_chrf_has_the_value_of_the_corpus_inside_its_interval() -> None:
     pairs = load_verses("test", 100)
     interval = chrf_interval(pairs.archaic, pairs.modern)
     assert interval.value == pytest.approx(chrf(pairs.archaic, pairs.modern).value)
-    assert 0.5 < interval.high - interval.value < 5
     assert interval.value - interval.low == pytest.approx(interval.high - interval.value)
+
+
+def test_intervals_of_chrf_are_about_as_wide_as_those_of_sacrebleu() -> None:
+    pairs = load_verses("test", 300)
+    ours = chrf_interval(pairs.archaic, pairs.modern)
+    theirs = CHRF().corpus_score(list(pairs.archaic), [list(pairs.modern)], n_bootstrap=1000)
+    half = json.loads(theirs.format(is_json=True, signature="a:b"))["confidence_var"]
+    assert (ours.high - ours.low) / 2 == pytest.approx(half, rel=0.6)  # nine degrees of freedom
 
 
 def test_texts_that_match_nothing_score_zero_for_certain() -> None:
