@@ -66,6 +66,27 @@ class FidelityFacts:
     help: str
 
 
+FIGURES = {
+    "psnr_db": "same-seed PSNR, dB ↑",
+    "ssim": "same-seed structural similarity ↑",
+    "feature_distance": "same-seed distance in feature space ↓",
+    "kid": "KID against real images ↓",
+    "label_accuracy": "samples that are of the class asked for ↑",
+    "precision": "precision: samples that look real (Kynkäänniemi 2019, k = 3) ↑",
+    "recall": "recall: real images within reach of a sample (k = 3) ↑",
+    "density": "density (Naeem 2020, k = 5) ↑",
+    "coverage": "coverage of real images (k = 5) ↑",
+    "modes_hit": "classes hit, of all there are ↑",
+    "same_class_diversity": "variety within a class, real images 1",
+    "active_units": "latent dimensions in use ↑",
+    "chrf": "chrF2 ↑",
+    "perplexity": "perplexity of the references, a piece ↓",
+    "kl_nats": "KL to dense, nats a piece ↓",
+    "token_agreement": "pieces on which it agrees with dense ↑",
+    "unchanged_texts": "texts that are word for word dense's ↑",
+}
+"""What the figures of `Measurement.fidelity` are, with their direction."""
+
 FIDELITIES = {
     "psnr_db": FidelityFacts(
         "Same-seed PSNR", "dB", "higher", 100.0, 1,
@@ -295,6 +316,8 @@ class TrainingRecord:
         learning_rate: at this step.
         loss: mean training loss since the record before.
         figures: held-out figures by name; empty between validations.
+        peak_memory_mb: most memory so far, in 10⁶ bytes: of the GPU where one trains, else resident memory
+            of the whole process; None where the system does not tell, and in old curves.
     """
 
     step: int
@@ -303,6 +326,7 @@ class TrainingRecord:
     learning_rate: float
     loss: float
     figures: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -9,7 +9,7 @@ import streamlit as st
 from gencomp_core.charts.theme import bytes_text
 from gencomp_core.charts.tiles import tile
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import Measurement, TensorCost
+from gencomp_core.records import FIGURES, Measurement, TensorCost
 from gencomp_core.services import jobs, library
 from gencomp_core.services.honesty import Honesty, honesty
 from gencomp_core.services.texts import SideBySide
@@ -51,6 +51,7 @@ def measured_view(store: Store, measurement: Measurement) -> None:
     latency_tile(columns[3], measurement)
     status_line(measurement.status, conditions_text(measurement))
     _stored_samples(store, measurement)
+    all_figures(measurement)
     timed = next((latency for latency in measurement.latency if latency.batch == 1), None)
     account = honesty(
         measurement.tensors,
@@ -59,6 +60,18 @@ def measured_view(store: Store, measurement: Measurement) -> None:
         latency=timed,
     )
     honesty_panel(account, measurement.tensors)
+
+
+def all_figures(measurement: Measurement) -> None:
+    """Every figure against dense and against real data, with its interval."""
+    rows = [
+        {"figure": FIGURES.get(name, name), "value": found.value, "low": found.low, "high": found.high}
+        for name, found in measurement.fidelity.items()
+    ]
+    panel = st.expander("All figures", icon=":material/fact_check:", key="explore.figures", on_change="rerun")
+    if panel.open and rows:
+        with panel:
+            st.dataframe(rows, hide_index=True, column_config={"figure": st.column_config.TextColumn(width="large")})
 
 
 def _stored_samples(store: Store, measurement: Measurement) -> None:

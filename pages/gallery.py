@@ -38,6 +38,8 @@ from pages._widgets import (
 )
 
 MODES = ["side by side", "drag handle", "difference"]
+PATHS = "latent paths"  # only where samples come from one latent each
+WITH_LATENTS = ("fashion-gan", "fashion-vae")
 SIZES = [16, 36, 64]
 
 workload = pick_workload()
@@ -76,7 +78,9 @@ if makes_texts(workload):
     order = how.segmented_control("Order", TEXT_ORDERS, default=TEXT_ORDERS[1], key="gallery.order", **kept)
     size = many.segmented_control("Texts", [10, 20, 40], default=10, key="gallery.texts", **kept)
 else:
-    mode = how.segmented_control("Mode", MODES, default=MODES[0], key="gallery.mode", **kept)
+    modes = [*MODES, PATHS] if workload in WITH_LATENTS else MODES
+    forget_unless_in("gallery.mode", modes)
+    mode = how.segmented_control("Mode", modes, default=MODES[0], key="gallery.mode", **kept)
     size = many.segmented_control("Samples", SIZES, default=36, key="gallery.size", **kept)
 
 
@@ -99,8 +103,25 @@ def show_texts(measurement: Measurement) -> None:
     return text_columns(*pair, title=measurement.title, numbers=numbers)
 
 
+def show_paths(measurement: Measurement) -> None:
+    """Images along paths between two latents: a space that compression tears shows jumps."""
+    with st.spinner("Sampling along paths"):
+        from gencomp_core.services.preview import strips  # torch: only what computes pays for it
+
+        sheets = strips(workload, library.recipe_of(measurement))
+    for place, name, sheet in zip(st.columns(2), ("dense", measurement.title), sheets, strict=True):
+        with place:
+            st.caption(f"{name}: each row goes from one latent to another of the same class")
+            picture(sheet, alt=f"six paths of ten images, {name}")
+    active = measurement.fidelity.get("active_units")
+    if active:
+        st.caption(f"{active.value:.0f} latent dimensions are in use (variance of the posterior mean above 0.01).")
+
+
 def show_images(measurement: Measurement) -> None:
     """Sheets of the same seeds."""
+    if mode == PATHS:
+        return show_paths(measurement)
     sheets = stored_sheets(store, measurement)
     if sheets is None:
         return no_samples()

@@ -1,19 +1,25 @@
 """Judging images: FID against real images, same-seed drift from dense, KID, label accuracy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from gencomp_core.analysis.judging import estimate
 from gencomp_core.evaluate import fid as fid_metric
+from gencomp_core.evaluate.diversity import modes_hit, same_class_diversity
 from gencomp_core.evaluate.features import classify, feature_spaces
 from gencomp_core.evaluate.fidelity import fidelity, psnr
 from gencomp_core.evaluate.intervals import centred_interval, mean_interval
 from gencomp_core.evaluate.kid import kid
+from gencomp_core.evaluate.latent import active_units
+from gencomp_core.evaluate.precision_recall import precision_recall
 from gencomp_core.records import METRICS, Estimate, Quality
-from gencomp_core.workloads.base import Workload
+from gencomp_core.workloads.base import HasEncoder, Workload
+
+N_REAL = 5000
+N_ENCODED = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +107,36 @@ class ImageJudge:
         return estimate(mean_interval(psnr(samples.images, dense.images)))
 
     def fidelity(self, model: nn.Module, samples: ImageSamples, dense: ImageSamples) -> dict[str, Estimate]:
-        """Same-seed PSNR, SSIM and feature distance; KID; share of samples that are of the class asked for."""
+        """Same-seed PSNR, SSIM and feature distance; KID; share of samples of the class asked for; variety."""
         pairs = fidelity(samples.images, dense.images, samples.features, dense.features)
         wanted = torch.arange(len(samples)) % len(self.workload.class_names)
-        hits = (classify(samples.images) == wanted).float()
+        predicted = classify(samples.images)
+        hits = (predicted == wanted).float()
+        real = self.space.reference().train_features
         return {
             **{name: estimate(interval) for name, interval in pairs.items()},
-            "kid": estimate(kid(samples.features, self.space.reference().train_features)),
+            "kid": estimate(kid(samples.features, real)),
             "label_accuracy": estimate(mean_interval(hits)),
+            **self._variety(samples, predicted, real),
+            **self._latents(model),
         }
+
+    def _variety(self, samples: ImageSamples, predicted: Tensor, real: Tensor) -> dict[str, Estimate]:
+        """Realism and variety: what FID mixes into one number."""
+        n_classes = len(self.workload.class_names)
+        found = asdict(precision_recall(samples.features, real[:N_REAL]))
+        real_labels = torch.arange(len(real)) % n_classes  # the shipped images come with their classes in turn
+        n_modes = modes_hit(predicted, n_classes)
+        diversity = same_class_diversity(samples.features, predicted, real[:N_REAL], real_labels[:N_REAL])
+        return {
+            **{name: Estimate(**interval) for name, interval in found.items()},
+            "modes_hit": Estimate(value=n_modes, low=n_modes, high=n_modes),
+            "same_class_diversity": estimate(diversity),
+        }
+
+    def _latents(self, model: nn.Module) -> dict[str, Estimate]:
+        """Latent dimensions in use, for a model with an encoder."""
+        if not isinstance(self.workload, HasEncoder):
+            return {}
+        n_active = len(active_units(self.workload.posterior_means(model, N_ENCODED)))
+        return {"active_units": Estimate(value=n_active, low=n_active, high=n_active)}

@@ -16,6 +16,7 @@ import numpy as np
 
 from gencomp_core.analysis.images import ImageSamples
 from gencomp_core.analysis.judging import Judge, judge_for
+from gencomp_core.analysis.latents import interpolation_strips
 from gencomp_core.analysis.measurement import cost_fields
 from gencomp_core.analysis.samples import Drawer
 from gencomp_core.analysis.texts import TextSamples
@@ -100,6 +101,21 @@ def fill_in(workload: str, recipe: Recipe, *, owner: str) -> "tuple[Future[Previ
     }
     futures = _behind.want(owner, works)
     return futures[full], futures[quality]
+
+
+@lru_cache(maxsize=16)
+def strips(workload: str, recipe: Recipe, *, n_strips: int = 6, n_steps: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Paths through the latent space of dense and of a recipe: two (h, w) uint8 sheets, a path a row.
+
+    Raises:
+        EvaluationError: the workload has no latents.
+    """
+    with _pages.first(), _computing:
+        loaded = load_workload(workload)
+        models = (loaded.model, _variant(workload, recipe).model)
+        sheets = [interpolation_strips(loaded, model, n_strips=n_strips, n_steps=n_steps) for model in models]
+    dense, compressed = (tile(sheet.numpy(), columns=n_steps) for sheet in sheets)
+    return dense, compressed
 
 
 @lru_cache(maxsize=64)

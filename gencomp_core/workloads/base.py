@@ -147,6 +147,25 @@ class TextWorkload(Workload, Protocol):
         """Files by name that an artifact needs beside its weights, such as the tokenizer."""
 
 
+@runtime_checkable
+class HasEncoder(Protocol):
+    """A workload whose model also maps images to latents."""
+
+    def posterior_means(self, model: nn.Module, n: int) -> Tensor:
+        """Means of q(z | image) of n real images: (n, d) float32."""
+
+
+@runtime_checkable
+class HasLatents(Protocol):
+    """A workload whose samples come from one Gaussian latent each, so that there are paths between them."""
+
+    def latent_dim(self, model: nn.Module) -> int:
+        """Size of the latent."""
+
+    def brightness(self, model: nn.Module, latent: Tensor, labels: Tensor) -> Tensor:
+        """latent (n, latent_dim), labels (n,) -> (n, c, h, w) float32 in [0, 1]."""
+
+
 def makes_texts(workload: Workload) -> TypeGuard[TextWorkload]:
     """Whether samples are texts."""
     return workload.modality == "text"

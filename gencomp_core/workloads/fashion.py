@@ -229,6 +229,13 @@ class FashionVAEWorkload(_LatentWorkload):
         """latent (n, latent_dim), labels (n,) -> (n, 1, 28, 28) float32 in [0, 1]."""
         return cast(FashionVAE, model).generate(latent, labels)
 
+    @torch.inference_mode()
+    def posterior_means(self, model: nn.Module, n: int) -> Tensor:
+        """Means of q(z | image) of the first n shipped training images: (n, latent_dim) float32."""
+        images, labels = training_images(n)
+        mean, _ = cast(FashionVAE, model).encode(images.to(device_of(model)), labels.to(device_of(model)))
+        return mean.cpu()
+
     def forward_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
         """Both halves on training images through the posterior, and the decoder on prior samples."""
         noise = numbered_noise((self.latent_dim(self.model),), 0, n, seed=seed)

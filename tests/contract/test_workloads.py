@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from gencomp_core.analysis.judging import judge_for
+from gencomp_core.analysis.latents import interpolation_strips
 from gencomp_core.analysis.measurement import make_request
 from gencomp_core.compression.layers import weight_layers
 from gencomp_core.errors import EvaluationError, GenCompError, UnknownNameError
 from gencomp_core.evaluate.cost import count_macs, inspect_layers
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.recipes.stages import STAGES
-from gencomp_core.records import FIDELITIES, METRICS
+from gencomp_core.records import FIDELITIES, FIGURES, METRICS
 from gencomp_core.registry import Registry
 from gencomp_core.variant import compress
 from gencomp_core.workloads import CATALOG, load_workload
 from gencomp_core.workloads.base import (
+    HasEncoder,
+    HasLatents,
     Outputs,
     SamplingOption,
     Settings,
@@ -250,6 +253,28 @@ def test_its_metric_can_judge_its_samples(workload: Workload, cheap: Settings) -
     assert quality.low <= quality.value <= quality.high
     facts = FIDELITIES[METRICS[workload.metric].drift]
     assert judge.drift(workload.model, seen, seen).value == pytest.approx(facts.equal)
+
+
+def test_every_figure_has_a_name_that_people_can_read(workload: Workload, cheap: Settings) -> None:
+    judge = judge_for(workload, "fashion")
+    seen = judge.observe([samples(workload, cheap, 0, 60)], 0)
+    found = judge.fidelity(workload.model, seen, seen)
+    assert set(found) <= set(FIGURES)
+    assert METRICS[workload.metric].drift in found
+    assert all(estimate.low <= estimate.value <= estimate.high for estimate in found.values())
+    assert ("active_units" in found) == isinstance(workload, HasEncoder)
+
+
+def test_paths_go_from_sample_to_sample(workload: Workload, cheap: Settings) -> None:
+    if not isinstance(workload, HasLatents):
+        with pytest.raises(EvaluationError, match="has no latent to go through"):
+            interpolation_strips(workload, workload.model, n_strips=2, n_steps=3)
+        return
+    images = interpolation_strips(workload, workload.model, n_strips=2, n_steps=5)
+    assert images.shape == (10, 1, 28, 28)
+    ends = samples(workload, complete_settings(workload), 0, 1)
+    assert differ(images[:1], ends) <= ROUNDING  # class 0 and latent 0, as in sample 0
+    assert differ(images[1:2], images[:1]) > 0
 
 
 def test_what_a_judge_keeps_survives_the_cache(workload: Workload, cheap: Settings) -> None:
