@@ -1,4 +1,6 @@
-"""Greedy and beam search over an encoder–decoder with a key–value cache."""
+"""Greedy search, beam search and sampling over an encoder–decoder with a key–value cache."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,18 +18,37 @@ def greedy(model: Seq2Seq, source: Tensor, *, begin: int, end: int, max_length: 
     Returns:
         Token ids of each row, without `begin` and `end`.
     """
-    state = model.start(source)
-    tokens = torch.full((len(source), 1), begin, device=source.device)
-    done = torch.zeros(len(source), dtype=torch.bool, device=source.device)
-    steps = []
-    for _ in range(max_length):
-        hidden, attention = model.advance(tokens, state)
-        tokens = model.next_log_probs(hidden, attention, state).argmax(dim=1, keepdim=True)
-        steps.append(tokens[:, 0])
-        done |= tokens[:, 0] == end
-        if done.all():
-            break
-    return [_until(row, end) for row in torch.stack(steps, dim=1).tolist()]
+
+    def most_likely(log_probs: Tensor, step: int) -> Tensor:
+        return log_probs.argmax(dim=1)
+
+    return _decode(model, source, most_likely, begin=begin, end=end, max_length=max_length)
+
+
+@torch.inference_mode()
+def sample(
+    model: Seq2Seq, source: Tensor, *, begin: int, end: int, max_length: int, generator: torch.Generator
+) -> list[list[int]]:
+    """Next tokens drawn from the model's own distribution, until `end` or `max_length` tokens.
+
+    By inverse transform: one uniform number a token, all drawn before, row after row. So the rows of a
+    batch that is cut in two get the same numbers as in one piece.
+
+    Args:
+        source: (n, s) int64, padded.
+        generator: on the CPU.
+
+    Returns:
+        Token ids of each row, without `begin` and `end`; a row of `max_length` tokens has not ended.
+    """
+    uniform = torch.rand(len(source), max_length, generator=generator).to(source.device)
+
+    def draw(log_probs: Tensor, step: int) -> Tensor:
+        upto = log_probs.exp().cumsum(dim=1)
+        thresholds = uniform[:, step, None] * upto[:, -1:]  # rounding may leave a total beside 1
+        return torch.searchsorted(upto, thresholds, right=True)[:, 0].clamp(max=upto.shape[1] - 1)
+
+    return _decode(model, source, draw, begin=begin, end=end, max_length=max_length)
 
 
 @torch.inference_mode()
@@ -76,6 +97,31 @@ def beam_search(
             break
     unfinished = history.view(n, width, -1)[:, 0, 1:].tolist()
     return [tokens if score > float("-inf") else unfinished[row] for row, (score, tokens) in enumerate(best)]
+
+
+def _decode(
+    model: Seq2Seq,
+    source: Tensor,
+    choose: Callable[[Tensor, int], Tensor],
+    *,
+    begin: int,
+    end: int,
+    max_length: int,
+) -> list[list[int]]:
+    """One token after the other: `choose` takes log-probabilities (n, vocabulary) and the step, gives (n,) ids."""
+    state = model.start(source)
+    tokens = torch.full((len(source), 1), begin, device=source.device)
+    done = torch.zeros(len(source), dtype=torch.bool, device=source.device)
+    steps = []
+    for step in range(max_length):
+        hidden, attention = model.advance(tokens, state)
+        chosen = choose(model.next_log_probs(hidden, attention, state), step)
+        steps.append(chosen)
+        done |= chosen == end
+        if done.all():
+            break
+        tokens = chosen[:, None]
+    return [_until(row, end) for row in torch.stack(steps, dim=1).tolist()]
 
 
 def _normed(log_prob: float, length: int, alpha: float) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class GANConfig:
         residual: convolution blocks add their input; off only in an ablation.
         minibatch_std: the critic sees how much a batch varies (Karras 2018, arXiv:1710.10196, section 3).
         n_classes: number of classes.
+        depth: refining convolutions of the generator at 14 × 14 and at 28 × 28.
+        spectral_norm: hold the largest singular value of each of the critic's convolutions and of
+            its output layer at 1 (Miyato 2018, arXiv:1802.05957).
     """
 
     channels: tuple[int, int, int] = (128, 64, 32)
@@ -33,6 +37,8 @@ class GANConfig:
     residual: bool = True
     minibatch_std: bool = True
     n_classes: int = 10
+    depth: int = 1
+    spectral_norm: bool = False
 
     def scaled_channels(self) -> tuple[int, int, int]:
         """Generator channels after the width multiplier."""
@@ -61,22 +67,41 @@ class ConditionalNorm(nn.Module):
         return out
 
 
-class GeneratorBlock(nn.Module):
-    """Norm–ReLU–transposed convolution doubles the resolution; norm–ReLU–convolution refines it."""
+class RefineBlock(nn.Module):
+    """Norm–ReLU–convolution, with the input added."""
 
-    def __init__(self, in_channels: int, out_channels: int, n_classes: int, *, residual: bool) -> None:
+    def __init__(self, channels: int, n_classes: int, *, residual: bool) -> None:
+        super().__init__()
+        self.norm = ConditionalNorm(channels, n_classes)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.residual = residual
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """(n, c, h, w) -> (n, c, h, w)."""
+        refined: Tensor = self.conv(F.relu(self.norm(x, labels)))
+        return x + refined if self.residual else refined
+
+
+class GeneratorBlock(nn.Module):
+    """Norm–ReLU–transposed convolution doubles the resolution; norm–ReLU–convolution refines it `depth` times."""
+
+    def __init__(self, in_channels: int, out_channels: int, n_classes: int, *, depth: int, residual: bool) -> None:
         super().__init__()
         self.norm1 = ConditionalNorm(in_channels, n_classes)
         self.up = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1)
         self.norm2 = ConditionalNorm(out_channels, n_classes)
         self.conv = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.residual = residual
+        self.more = nn.ModuleList(RefineBlock(out_channels, n_classes, residual=residual) for _ in range(depth - 1))
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """(n, in, h, w) -> (n, out, 2h, 2w)."""
         h: Tensor = self.up(F.relu(self.norm1(x, labels)))
         refined: Tensor = self.conv(F.relu(self.norm2(h, labels)))
-        return h + refined if self.residual else refined
+        h = h + refined if self.residual else refined
+        for block in self.more:
+            h = block(h, labels)
+        return h
 
 
 class Generator(nn.Module):
@@ -87,8 +112,8 @@ class Generator(nn.Module):
         self.config = config
         c0, c1, c2 = config.scaled_channels()
         self.project = nn.Linear(config.latent_dim, c0 * 7 * 7)
-        self.up1 = GeneratorBlock(c0, c1, config.n_classes, residual=config.residual)
-        self.up2 = GeneratorBlock(c1, c2, config.n_classes, residual=config.residual)
+        self.up1 = GeneratorBlock(c0, c1, config.n_classes, depth=config.depth, residual=config.residual)
+        self.up2 = GeneratorBlock(c1, c2, config.n_classes, depth=config.depth, residual=config.residual)
         self.out_norm = nn.BatchNorm2d(c2)
         self.out = nn.Conv2d(c2, 1, 3, padding=1)
 
@@ -130,6 +155,9 @@ class Critic(nn.Module):
         self.block7 = CriticBlock(c1 + int(config.minibatch_std), c0, pool=False)
         self.out = nn.Linear(c0, 1)
         self.class_embedding = nn.Embedding(config.n_classes, c0)
+        if config.spectral_norm:
+            for layer in [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
+                parametrizations.spectral_norm(layer)
 
     def features(self, images: Tensor) -> Tensor:
         """(n, 1, 28, 28) float32 in [-1, 1] -> (n, channels)."""

@@ -5,8 +5,9 @@ Accelerate (Hugging Face) places the model, shares gradients between processes a
 
 import json
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -15,13 +16,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from gencomp_core.errors import TrainingError
+from gencomp_core.errors import GenCompError, TrainingError
 from gencomp_core.records import TrainingRecord
 from gencomp_core.runtime_env import device
-from gencomp_core.training.config import AnyTraining
+from gencomp_core.training.config import AnyTraining, TrainingConfig
 from gencomp_core.training.schedules import schedules
-from gencomp_core.training.task import Player
 from gencomp_core.training.tasks import make_task
+from gencomp_core.workloads.checkpoints import checkpoint_path, fill, read_checkpoint
 
 STATE_FILE = "state.pt"
 BEST_FILE = "best.pt"
@@ -42,10 +43,12 @@ def train(config: AnyTraining, out: Path) -> Iterator[TrainingRecord]:
         what ships, and `NAME.safetensors` the last weights of every other network.
 
     Raises:
-        TrainingError: `out` holds the run of another configuration, or the loss is no longer finite.
+        TrainingError: `out` holds the run of another configuration, the weights to start from are missing
+            or of another network, or the loss is no longer finite.
     """
-    _claim_folder(config, out)
+    _check_folder(config, out)
     run = _Run(config, out)
+    _claim_folder(config, out)
     losses = []
     for step in range(run.first_step, config.steps):
         if run.exhausted:
@@ -70,6 +73,7 @@ def train(config: AnyTraining, out: Path) -> Iterator[TrainingRecord]:
                 learning_rate=run.learning_rate(step),
                 loss=mean_loss,
                 figures=figures,
+                peak_memory_mb=_peak_memory_mb(run.accelerator.device),
             )
             run.append(record)
             yield record
@@ -85,9 +89,13 @@ class _Run:
         self.accelerator = Accelerator(mixed_precision=precision, cpu=device().type == "cpu")
         self.task = make_task(config)
         self.best, self.n_without_best = math.inf, 0
+        starts_trained = bool(config.start_from) and not (out / STATE_FILE).exists()
+        if starts_trained:
+            _start_from_(self.task.network, config.start_from)
         self.average = AveragedModel(self.task.network, multi_avg_fn=_ema_update(config.ema), use_buffers=True)
+        self.average.n_averaged += starts_trained  # else the average forgets them at its first update
         players = self.task.players
-        optimizers = {player.name: self._optimizer(player) for player in players}
+        optimizers = {player.name: make_optimizer(config, player.network.parameters()) for player in players}
         self.first_step, seconds = self._restore(optimizers)
         self.networks = {player.name: self.accelerator.prepare(player.network) for player in players}
         self.optimizers = {name: self.accelerator.prepare(optimizer) for name, optimizer in optimizers.items()}
@@ -185,12 +193,6 @@ class _Run:
             if player.network is not self.task.network:
                 _write_weights(player.network, self.out / f"{player.name}.safetensors")
 
-    def _optimizer(self, player: Player) -> torch.optim.Optimizer:
-        config = self.config
-        return torch.optim.AdamW(
-            player.network.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-        )
-
     def _restore(self, optimizers: dict[str, torch.optim.Optimizer]) -> tuple[int, float]:
         path = self.out / STATE_FILE
         if not path.exists():
@@ -202,6 +204,16 @@ class _Run:
             player.network.load_state_dict(state["networks"][player.name])
             optimizers[player.name].load_state_dict(state["optimizers"][player.name])
         return state["step"], state["seconds"]
+
+
+def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Optimizer of a configuration; `TrainingConfig` says what its fields mean for each."""
+    rate, betas, decay = config.learning_rate, config.betas, config.weight_decay
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay)
+    return torch.optim.RMSprop(parameters, lr=rate, alpha=betas[1], weight_decay=decay)
 
 
 def read_curve(out: Path) -> list[TrainingRecord]:
@@ -238,14 +250,41 @@ def _ema_update(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None
     return update
 
 
-def _claim_folder(config: AnyTraining, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+def _start_from_(network: nn.Module, name: str) -> None:
+    """Load a bundled checkpoint or a file into a network; half precision is widened."""
+    bundled = checkpoint_path(name)
+    path = bundled if bundled.is_file() else Path(name)
+    if not path.is_file():
+        raise TrainingError(
+            f"start_from must name a bundled checkpoint or a model.safetensors, got {name!r}. "
+            f"{bundled} and {path.absolute()} do not exist; correct the name."
+        )
+    try:
+        fill(network, read_checkpoint(path)[0], path)
+    except GenCompError as error:
+        raise TrainingError(f"start_from {name!r} can't be used: {error}") from None
+    network.train().requires_grad_(True)
+
+
+def _peak_memory_mb(where: torch.device) -> float | None:
+    """Most memory so far, in 10⁶ bytes."""
+    if where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where) / 1e6
+    if sys.platform != "linux":  # other systems count in other units, or not at all
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _check_folder(config: AnyTraining, out: Path) -> None:
+    """Refuse a folder that holds another run; fields that an older version did not write have their default."""
     path = out / CONFIG_FILE
-    mine = config.model_dump(mode="json")
     if not path.exists():
-        path.write_text(json.dumps(mine, indent=2) + "\n")
         return
-    theirs = json.loads(path.read_text())
+    mine = config.model_dump(mode="json")
+    defaults = type(config)(steps=config.steps).model_dump(mode="json")  # the one field without a default
+    theirs = defaults | json.loads(path.read_text())
     differing = [name for name in mine if theirs.get(name) != mine[name]]
     if differing:
         name = differing[0]
@@ -253,6 +292,13 @@ def _claim_folder(config: AnyTraining, out: Path) -> None:
             f"{out} holds a run with {name} {theirs.get(name)!r}, the configuration says {mine[name]!r}. "
             "Choose another --out, or remove the folder."
         )
+
+
+def _claim_folder(config: AnyTraining, out: Path) -> None:
+    path = out / CONFIG_FILE
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
 
 
 def _write_weights(network: nn.Module, path: Path) -> None:

@@ -3,7 +3,8 @@
 import torch
 
 from gencomp_core.training.config import AnyTraining, ClassifierTraining, DiffusionTraining, GANTraining, TextTraining
-from gencomp_core.training.image_tasks import ClassifierTask, DiffusionTask, GANTask, VAETask
+from gencomp_core.training.gan_task import GANTask
+from gencomp_core.training.image_tasks import ClassifierTask, DiffusionTask, VAETask
 from gencomp_core.training.task import Task
 from gencomp_core.training.text_task import TextTask
 

@@ -10,11 +10,14 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from gencomp_core.errors import UnknownNameError
-from gencomp_core.training.losses import (
+from gencomp_core.models.losses import (
+    CURRICULUM_START,
+    curriculum_mean,
     flow_matching_pair,
     free_bits,
     gaussian_kl,
     gaussian_nll_optimal_variance,
+    kl_weight,
     logit_normal_times,
     min_snr_weights,
     smoothed_cross_entropy,
@@ -67,6 +70,21 @@ def test_times_are_logit_normal() -> None:
     assert (logits < 1.645).float().mean().item() == pytest.approx(0.95, abs=0.01)
 
 
+@pytest.mark.parametrize("mean", [0.0, -1.5, 0.75])
+def test_quantiles_of_the_times_are_those_of_the_logistic_normal(mean: float) -> None:
+    times = logit_normal_times(20_000, torch.Generator().manual_seed(1), mean=mean)
+    levels = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])
+    expected = (Normal(0.0, 1.0).icdf(levels) + mean).sigmoid()  # the median is sigmoid(mean)
+    torch.testing.assert_close(times.quantile(levels), expected, rtol=0, atol=0.012)
+
+
+def test_the_curriculum_rises_on_a_straight_line_from_low_noise_to_the_whole_path() -> None:
+    means = [curriculum_mean(step, steps=200, fraction=0.5) for step in (0, 25, 50, 75, 100, 199)]
+    assert means == pytest.approx([CURRICULUM_START * factor for factor in (1, 0.75, 0.5, 0.25, 0, 0)])
+    assert CURRICULUM_START < 0
+    assert [curriculum_mean(step, steps=200, fraction=0.0) for step in (0, 100)] == [0, 0]
+
+
 # --- variational autoencoder
 
 
@@ -90,6 +108,16 @@ def test_free_bits_do_not_push_weak_dimensions_down() -> None:
     kl = torch.tensor([[0.1, 2.0], [0.1, 4.0]], requires_grad=True)
     (gradient,) = torch.autograd.grad(free_bits(kl, 0.5), kl)
     assert gradient.tolist() == [[0.0, 0.5], [0.0, 0.5]]
+
+
+def test_the_kl_weight_rises_on_a_straight_line_to_beta() -> None:
+    weights = [kl_weight(step, steps=100, beta=4.0, warmup=0.2) for step in (0, 4, 9, 19, 20, 99)]
+    assert weights == pytest.approx([0.2, 1.0, 2.0, 4.0, 4.0, 4.0])
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 4.0])
+def test_without_warm_up_the_kl_weight_is_beta_from_the_first_step(beta: float) -> None:
+    assert [kl_weight(step, steps=100, beta=beta, warmup=0.0) for step in (0, 1, 99)] == [beta] * 3
 
 
 def test_the_reconstruction_loss_is_the_normal_nll_at_the_best_variance() -> None:

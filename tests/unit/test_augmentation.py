@@ -2,7 +2,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from gencomp_core.training.augmentation import random_flips, random_shifts
+from gencomp_core.training.augmentation import (
+    N_CHANCES,
+    brighten,
+    cut_out,
+    diff_augment,
+    random_flips,
+    random_shifts,
+    translate,
+)
+
+POLICY = ("brightness", "translation", "cutout")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -58,3 +68,82 @@ def test_the_same_seed_augments_the_same_way(augment) -> None:
     images = batch(16)
     assert torch.equal(augment(images, generator(5)), augment(images, generator(5)))
     assert not torch.equal(augment(images, generator(5)), augment(images, generator(6)))
+
+
+# --- differentiable augmentation
+
+
+def floats(n: int, channels: int = 2, side: int = 28) -> Tensor:
+    return torch.rand(n, channels, side, side, generator=generator(2)) + 0.5  # no zeros
+
+
+def chances(n: int, seed: int = 0) -> Tensor:
+    return torch.rand(n, N_CHANCES, generator=generator(seed))
+
+
+def midpoints(n: int) -> Tensor:
+    """Chances in the middle of each of n equal parts of [0, 1)."""
+    return (torch.arange(n) + 0.5) / n
+
+
+def test_brightness_adds_between_minus_and_plus_one_half() -> None:
+    images = floats(2000, side=2)
+    added = (diff_augment(images, ["brightness"], chances(2000)) - images).flatten(1)
+    torch.testing.assert_close(added, added[:, :1].expand_as(added))  # the same everywhere in an image
+    amounts = added[:, 0]
+    assert -0.5 <= amounts.min() < -0.49
+    assert 0.49 < amounts.max() <= 0.5
+    assert amounts.mean().item() == pytest.approx(0, abs=0.03)
+    assert torch.equal(brighten(images, torch.zeros(2000)), images)
+
+
+def test_translation_reaches_an_eighth_of_the_side_every_shift_equally_likely() -> None:
+    images = floats(9)
+    moved = translate(images, midpoints(9), midpoints(9).flip(0))
+    for i, image in enumerate(moved):
+        assert torch.equal(image, shifted(images[i], i - 4, 4 - i))
+    edges = torch.tensor([0.0, 1 - 2**-24])
+    moved = translate(images[:2], edges, edges)
+    assert torch.equal(moved[0], shifted(images[0], -4, -4))
+    assert torch.equal(moved[1], shifted(images[1], 4, 4))
+    larger = floats(1, side=40)
+    assert torch.equal(translate(larger, torch.zeros(1), torch.zeros(1))[0], shifted(larger[0], -5, -5))
+
+
+def test_the_cut_out_is_half_the_side_around_a_centre_anywhere() -> None:
+    images = floats(29)
+    for i, image in enumerate(cut_out(images, midpoints(29), midpoints(29).flip(0))):
+        expected = images[i].clone()
+        row, column = i, 28 - i
+        expected[:, max(0, row - 7) : row + 7, max(0, column - 7) : column + 7] = 0
+        assert torch.equal(image, expected)
+    areas = (cut_out(images, midpoints(29), midpoints(29)) == 0)[:, 0].sum((1, 2))
+    assert (areas.min(), areas.max()) == (7 * 7, 14 * 14)
+
+
+def test_the_policy_is_followed_in_its_order() -> None:
+    images, numbers = floats(4), chances(4)
+    light, down, right, row, column = numbers.T
+    step_by_step = cut_out(translate(brighten(images, light - 0.5), down, right), row, column)
+    assert torch.equal(diff_augment(images, POLICY, numbers), step_by_step)
+    backwards = brighten(cut_out(images, row, column), light - 0.5)
+    assert torch.equal(diff_augment(images, ("cutout", "brightness"), numbers), backwards)
+    assert torch.equal(diff_augment(images, (), numbers), images)
+
+
+def test_gradients_flow_to_the_pixels_that_stay() -> None:
+    images = floats(8).requires_grad_(True)
+    numbers = chances(8)
+    diff_augment(images, POLICY, numbers).sum().backward()
+    kept = diff_augment(torch.ones_like(images), ("translation", "cutout"), numbers)
+    assert images.grad is not None
+    assert set(images.grad.unique().tolist()) == {0, 1}
+    assert torch.equal(images.grad.sum((2, 3)), kept.sum((2, 3)))
+
+
+def test_the_same_chances_augment_the_same_way_and_leave_the_input() -> None:
+    images = floats(8)
+    before = images.clone()
+    assert torch.equal(diff_augment(images, POLICY, chances(8, 5)), diff_augment(images, POLICY, chances(8, 5)))
+    assert not torch.equal(diff_augment(images, POLICY, chances(8, 5)), diff_augment(images, POLICY, chances(8, 6)))
+    assert torch.equal(images, before)
