@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: run test check fix demo assets bench slow clean
+.PHONY: run test check fix demo ablations assets bench slow clean
 
 run: $(VENV)/.run
 	$(BIN)/streamlit run app.py --server.port $(PORT)
@@ -29,6 +29,10 @@ slow: $(VENV)/.dev
 
 demo: $(VENV)/.run
 	$(BIN)/python -m tools.record_demo
+	$(BIN)/python -m tools.make_checksums
+
+ablations: $(VENV)/.run
+	$(BIN)/python -m tools.record_ablations
 	$(BIN)/python -m tools.make_checksums
 
 assets: $(VENV)/.run

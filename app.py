@@ -16,7 +16,10 @@ navigation = st.navigation(
             st.Page("pages/gallery.py", title="Gallery", icon=":material/compare:"),
             st.Page("pages/pareto.py", title="Pareto", icon=":material/show_chart:"),
         ],
-        "Act": [st.Page("pages/export.py", title="Export", icon=":material/download:")],
+        "Act": [
+            st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
+            st.Page("pages/export.py", title="Export", icon=":material/download:"),
+        ],
     }
 )
 st.html(ASSETS / "style.css")
