@@ -276,7 +276,8 @@ def training_images(n: int) -> tuple[Tensor, Tensor]:
     subset = _subset()
     if n > len(subset):
         raise RecipeError(f"calibration samples must be at most {len(subset)}, got {n}. Ask for fewer.")
-    return subset.images[:n].float().div(127.5).sub(1), subset.labels[:n]
+    # A copy: the subset may have been read in inference mode, whose tensors no gradient can be taken through.
+    return subset.images[:n].float().div(127.5).sub(1), subset.labels[:n].clone()
 
 
 def class_counts(labels: Tensor) -> dict[str, int]:

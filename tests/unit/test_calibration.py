@@ -18,6 +18,7 @@ from gencomp_core.compression.calibration import (
 )
 from gencomp_core.compression.layers import weight_layers
 from gencomp_core.errors import RecipeError
+from gencomp_core.workloads import fashion
 from gencomp_core.workloads.base import Workload
 from gencomp_core.workloads.calibration import CalibrationBatch, forward_batches, histogram, loss_batches
 from tests.tiny import Bare, TinyDiffusion, TinyGAN, TinyVAE, TinyVerses
@@ -112,8 +113,9 @@ def test_gradients_are_those_of_the_loss() -> None:
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:
     model = nn.Sequential(nn.Linear(3, 1))
+    endless = batch(lambda m: m[0].weight.square().sum() * math.inf, "t=1")
     with pytest.raises(RecipeError, match=r"loss at t=1 must be finite .* got inf"):
-        list(loss_gradients(model, weight_layers(model), [batch(lambda m: m[0].weight.square().sum() * math.inf, "t=1")]))
+        list(loss_gradients(model, weight_layers(model), [endless]))
 
 
 # What the workloads bring
@@ -188,3 +190,11 @@ def test_a_workload_that_brings_nothing_is_sampled_as_a_whole_and_has_no_loss() 
 def test_more_samples_than_there_are_is_refused() -> None:
     with pytest.raises(RecipeError, match="must be at most 10000, got 10001"):
         list(loss_batches(TinyVAE(), 10_001, seed=0))
+
+
+def test_gradients_can_be_taken_after_images_were_read_in_inference_mode() -> None:
+    workload = TinyVAE()
+    fashion._subset.cache_clear()
+    workload.posterior_means(workload.model, 10)
+    (found,) = loss_gradients(workload.model, weight_layers(workload.model), loss_batches(workload, 10, seed=0))
+    assert math.isfinite(found.loss)
