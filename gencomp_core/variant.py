@@ -1,25 +1,65 @@
 """Workload + recipe + seed -> variant: the stages in order, one dispatch from type to function."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from gencomp_core.compression.activations import quantize_activations_
+from gencomp_core.compression.adaptive_pruning import prune_adaptively_
+from gencomp_core.compression.blocks import remove_blocks_
 from gencomp_core.compression.changes import Change
+from gencomp_core.compression.channels import prune_channels_, prune_heads_
+from gencomp_core.compression.corrections import correct_biases_
 from gencomp_core.compression.draft import Draft
-from gencomp_core.compression.pruning import prune_by_magnitude_
-from gencomp_core.compression.quantization import quantize_weights_
+from gencomp_core.compression.low_rank import correct_by_low_rank_
+from gencomp_core.compression.pruning import (
+    prune_by_gradient_,
+    prune_by_magnitude_,
+    prune_by_sparsegpt_,
+    prune_by_wanda_,
+)
+from gencomp_core.compression.quantization import cast_weights_, quantize_weights_
 from gencomp_core.compression.quantizers import QuantizedWeight
-from gencomp_core.recipes.pruning import MagnitudePruning
-from gencomp_core.recipes.quantization import WeightQuantization
+from gencomp_core.compression.scaling import equalize_
+from gencomp_core.compression.smoothing import smooth_
+from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
+from gencomp_core.recipes.pruning import (
+    AdaptivePruning,
+    GradientPruning,
+    MagnitudePruning,
+    SparseGPTPruning,
+    WandaPruning,
+)
+from gencomp_core.recipes.quantization import (
+    BiasCorrection,
+    CrossLayerEqualization,
+    FloatCast,
+    LowRankCorrection,
+    WeightQuantization,
+)
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.recipes.stage import Stage
+from gencomp_core.recipes.structure import BlockRemoval, ChannelPruning, HeadPruning
 from gencomp_core.workloads.base import Workload
 
 APPLY: dict[type[Stage], Callable[[Draft, Any], None]] = {
     MagnitudePruning: prune_by_magnitude_,
+    WandaPruning: prune_by_wanda_,
+    SparseGPTPruning: prune_by_sparsegpt_,
+    GradientPruning: prune_by_gradient_,
+    AdaptivePruning: prune_adaptively_,
     WeightQuantization: quantize_weights_,
+    FloatCast: cast_weights_,
+    LowRankCorrection: correct_by_low_rank_,
+    BiasCorrection: correct_biases_,
+    CrossLayerEqualization: equalize_,
+    SmoothQuant: smooth_,
+    ActivationQuantization: quantize_activations_,
+    ChannelPruning: prune_channels_,
+    HeadPruning: prune_heads_,
+    BlockRemoval: remove_blocks_,
 }
 
 
@@ -34,6 +74,7 @@ class Variant:
         model: runs with the compressed weights (fake-quantized); treat as read-only.
         quantized: integers behind the quantized weights, by layer name.
         changes: what was done to the network beyond its weights, in order.
+        calibration: samples that it was calibrated with, by stage of the generation and by class or length.
     """
 
     workload: Workload
@@ -42,6 +83,7 @@ class Variant:
     model: nn.Module
     quantized: dict[str, QuantizedWeight]
     changes: tuple[Change, ...] = ()
+    calibration: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def compress(workload: Workload, recipe: Recipe, *, seed: int = 0) -> Variant:
@@ -53,4 +95,4 @@ def compress(workload: Workload, recipe: Recipe, *, seed: int = 0) -> Variant:
     draft = Draft.of(workload, seed=seed)
     for stage in recipe.stages:
         APPLY[type(stage)](draft, stage)
-    return Variant(workload, recipe, seed, draft.model.eval(), draft.quantized, tuple(draft.changes))
+    return Variant(workload, recipe, seed, draft.model.eval(), draft.quantized, tuple(draft.changes), draft.calibration)

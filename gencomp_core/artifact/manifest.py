@@ -51,6 +51,7 @@ class Manifest(BaseModel):
         selftest: what `verify` re-checks.
         measurement: stored figures of this configuration, without the per-tensor list; None when it
             was never measured.
+        calibration: samples that the variant was calibrated with, by stage of the generation and by class or length.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +68,7 @@ class Manifest(BaseModel):
     created_at: str
     selftest: SelfTestFacts
     measurement: dict[str, Any] | None = None
+    calibration: dict[str, dict[str, int]] = {}
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

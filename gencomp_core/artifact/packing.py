@@ -1,8 +1,9 @@
 """Weights at their true width in one safetensors file; packing and unpacking are exact.
 
 Every tensor is stored in the cheapest of three codings (`sparse.py`), which the header names:
-quantized weights as integers of their own width with float16 scales and packed zero points, all
-others as the floats that they are. `size_bytes` everywhere is the length of this file.
+quantized weights as codes of their own width with float16 scales and packed zero points, all
+others as the floats that they are. Codes that are -1, 0 and 1 may be a mask of the non-zeros and
+their signs, one bit each. `size_bytes` everywhere is the length of this file.
 """
 
 import hashlib
@@ -18,15 +19,18 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gencomp_core.artifact import sparse
-from gencomp_core.artifact.bits import pack_bits, unpack_bits
+from gencomp_core.artifact.bits import pack_bits, packed_bytes, unpack_bits
 from gencomp_core.compression.changes import CHANGES, Change
 from gencomp_core.compression.layers import is_transposed, weight_layers
 from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.errors import ArtifactError, UnknownNameError
-from gencomp_core.recipes.formats import IntegerFormat
+from gencomp_core.recipes.formats import FloatFormat, IntegerFormat, NumberFormat
 from gencomp_core.records import TensorCost
 
 FORMAT = "gencomp-1"
+
+_SIGNED = np.array([-1, 1, 0], np.int16)  # of codes that are signs: negative, positive, and what no sign is stored for
+_NO_SIGN = 2
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def unpack_into(content: bytes, network: nn.Module) -> Unpacked:
         try:
             if layout is None:
                 state[name] = parts[name]
-            elif "zero" in layout:
+            elif "zero" in layout or "format" in layout:
                 layer = name.removesuffix(".weight")
                 quantized[layer] = _unpack_quantized(name, layout, parts, target, is_transposed(layers[layer]))
                 state[name] = quantized[layer].dequantize()
@@ -211,44 +215,80 @@ def _pack_float(name: str, value: Tensor, parts: dict[str, Tensor]) -> tuple[dic
 def _pack_quantized(
     name: str, weight: QuantizedWeight, parts: dict[str, Tensor]
 ) -> tuple[dict[str, Any], tuple[str, int, int]]:
-    bits, lowest = weight.format.bits, weight.format.lowest
-    unsigned = (weight.codes - lowest).numpy().reshape(-1).astype(np.uint32)
+    number, bits = weight.format, weight.format.bits
     nonzero = ~weight.zero_codes.numpy().reshape(-1)
-    layout = _encode(name, unsigned, nonzero, sparse.cheapest(nonzero, bits), bits, parts)
-    parts[f"{name}.scale"] = weight.scale.contiguous()
+    codes = weight.codes.numpy().reshape(-1)
+    choice = sparse.cheapest(nonzero, bits)
+    if as_signs := _as_signs(number, nonzero, choice):
+        choice = as_signs
+        layout = _encode(name, (codes > 0).astype(np.uint32), nonzero, choice, 1, parts) | {"value_bits": 1}
+    else:
+        unsigned = (codes.astype(np.int32) - _lowest(number)).astype(np.uint32) & np.uint32((1 << bits) - 1)
+        layout = _encode(name, unsigned, nonzero, choice, bits, parts)
+    if isinstance(number, FloatFormat):
+        layout |= {"format": number.name}
+    else:
+        layout |= {"bits": bits, "zero": "symmetric" if number.symmetric else "affine"}
+    if isinstance(number, IntegerFormat) or number.is_scaled:
+        parts[f"{name}.scale"] = weight.scale.contiguous()
     if weight.zero_point is not None:
         packed = pack_bits(weight.zero_point.numpy().reshape(-1), bits)
         parts[f"{name}.zero_point"] = torch.from_numpy(packed)
-    layout |= {"bits": bits, "zero": "symmetric" if weight.format.symmetric else "affine"}
     if weight.group_size < weight.codes.shape[1]:
         layout["group_size"] = weight.group_size
     return layout, (layout["coding"], bits, int((~nonzero).sum()))
 
 
+def _as_signs(format: NumberFormat, nonzero: np.ndarray, otherwise: sparse.Choice) -> sparse.Choice | None:
+    """How codes of -1, 0 and 1 are stored as signs, where that is cheaper, or the only way to keep binary zeros."""
+    if isinstance(format, FloatFormat) or not format.symmetric or format.highest > 1:
+        return None
+    n, n_nonzero = nonzero.size, int(np.count_nonzero(nonzero))
+    if format.is_binary and n_nonzero == n:
+        return sparse.Choice("dense", 0, packed_bytes(n, 1))
+    signs = sparse.Choice("bitmask", 0, packed_bytes(n, 1) + packed_bytes(n_nonzero, 1))
+    return signs if format.is_binary or signs.n_bytes < otherwise.n_bytes else None
+
+
+def _lowest(format: NumberFormat) -> int:
+    """What is taken from a code to make it unsigned; codes of floats are their bits."""
+    return 0 if isinstance(format, FloatFormat) else format.lowest
+
+
 def _unpack_quantized(
     name: str, layout: dict[str, Any], parts: dict[str, Tensor], target: Tensor, transposed: bool
 ) -> QuantizedWeight:
-    integers = IntegerFormat(layout["bits"], layout["zero"] == "symmetric")
+    number = _number_format(layout)
     n_rows = target.shape[1] if transposed else target.shape[0]
     n_columns = target.numel() // n_rows
-    scale = parts[f"{name}.scale"]
+    scaled = isinstance(number, IntegerFormat) or number.is_scaled
+    scale = parts[f"{name}.scale"] if scaled else torch.ones(1, 1, dtype=torch.float16)
     zero_point = None
-    if not integers.symmetric:
-        points = unpack_bits(parts[f"{name}.zero_point"].numpy(), integers.bits, scale.numel())
+    if isinstance(number, IntegerFormat) and not number.symmetric:
+        points = unpack_bits(parts[f"{name}.zero_point"].numpy(), number.bits, scale.numel())
         zero_point = torch.from_numpy(points.astype(np.int16)).reshape(scale.shape)
     zeros = QuantizedWeight(
         codes=torch.zeros(n_rows, n_columns, dtype=torch.int16),
         scale=scale,
         zero_point=zero_point,
-        format=integers,
+        format=number,
         group_size=layout.get("group_size", n_columns),
         shape=target.shape,
         transposed=transposed,
     ).with_zeros(torch.zeros(target.shape, dtype=torch.bool))
-    background = (zeros.codes.numpy().reshape(-1) - integers.lowest).astype(np.uint32)
-    unsigned = _decode(name, layout, parts, target.numel(), integers.bits, background)
-    codes = torch.from_numpy(unsigned.astype(np.int16) + np.int16(integers.lowest))
-    return replace(zeros, codes=codes.reshape(n_rows, n_columns))
+    if "value_bits" in layout:
+        codes = _SIGNED[_decode(name, layout, parts, target.numel(), layout["value_bits"], _NO_SIGN)]
+    else:
+        background = (zeros.codes.numpy().reshape(-1) - _lowest(number)).astype(np.uint32)
+        unsigned = _decode(name, layout, parts, target.numel(), number.bits, background)
+        codes = unsigned.astype(np.int16) + np.int16(_lowest(number))
+    return replace(zeros, codes=torch.from_numpy(codes).reshape(n_rows, n_columns))
+
+
+def _number_format(layout: dict[str, Any]) -> NumberFormat:
+    if "format" in layout:
+        return FloatFormat(layout["format"])
+    return IntegerFormat(layout["bits"], layout["zero"] == "symmetric")
 
 
 def _encode(

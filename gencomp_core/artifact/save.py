@@ -52,6 +52,7 @@ def save_artifact(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         selftest=SelfTestFacts(n_samples=N_SAMPLES, seed=SEED, settings=chosen, sha256=samples_hash(samples)),
         measurement=measurement.summary() if measurement else None,
+        calibration=variant.calibration,
     )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,11 @@
 """Cost against quality: frontier, intervals, the dense star, dominated points faint."""
 
-import math
 from collections.abc import Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from gencomp_core.charts.theme import FAMILY_COLOURS, FAMILY_MARKS, count_text
+from gencomp_core.charts.theme import FAMILY_COLOURS, FAMILY_MARKS, log_axis
 
 FAINT = 0.4
 SELECTED_COLOUR = "#e69f00"
@@ -82,10 +81,10 @@ def pareto_chart(
         )
     y_axis: dict[str, object] = {"title": f"{y_title} (higher is better)"}
     if better == "lower":
-        y_axis = _log_axis(f"{y_title} (log; lower is better)", table["quality"])
+        y_axis = log_axis(f"{y_title} (log; lower is better)", table["quality"])
     figure.update_layout(
         title=title or None,
-        xaxis=_log_axis(f"{x_title} (log; lower is better)", table[x]),
+        xaxis=log_axis(f"{x_title} (log; lower is better)", table[x]),
         yaxis=y_axis,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         margin={"l": 10, "r": 10, "t": 40 if not title else 70, "b": 10},
@@ -107,14 +106,3 @@ def _ring(figure: go.Figure, rows: pd.DataFrame, x: str, name: str, colour: str,
         hoverinfo="skip",
         marker={"color": colour, "symbol": symbol, "size": 20, "line": {"width": 2.5}},
     )
-
-
-def _log_axis(title: str, values: pd.Series) -> dict[str, object]:
-    """Logarithmic axis with marks at 1, 2 and 5 of each decade, written out."""
-    positive = values[values > 0]
-    axis: dict[str, object] = {"title": title, "type": "log"}
-    if positive.empty:
-        return axis
-    decades = range(math.floor(math.log10(positive.min())), math.ceil(math.log10(positive.max())) + 1)
-    marks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
-    return axis | {"tickvals": marks, "ticktext": [count_text(mark) if mark >= 1 else f"{mark:g}" for mark in marks]}

@@ -1,4 +1,8 @@
-"""Colours and number formats that every chart and page shares."""
+"""Colours, axes and number formats that every chart and page shares."""
+
+import math
+
+import pandas as pd
 
 FAMILY_COLOURS = {
     "dense": "#6b7280",
@@ -6,10 +10,29 @@ FAMILY_COLOURS = {
     "quantization": "#d55e00",
     "pruning + quantization": "#009e73",
     "quantization + pruning": "#cc79a7",
+    "structure": "#56b4e9",
+    "structure + quantization": "#332288",
+    "structure + pruning": "#44aa99",
+    "structure + pruning + quantization": "#117733",
     "trained small": "#e69f00",
     "trained small + compressed": "#a65628",
 }
 """One colour per method family, from Okabe & Ito's palette for colour-blind readers."""
+
+FAMILY_OF = {
+    **dict.fromkeys(
+        ("magnitude-pruning", "wanda-pruning", "sparsegpt-pruning", "gradient-pruning", "adaptive-pruning"), "pruning"
+    ),
+    **dict.fromkeys(
+        (
+            "weight-quantization", "float-format", "low-rank-correction", "bias-correction", "cross-layer-equalization",
+            "smooth-quant", "activation-quantization",
+        ),
+        "quantization",
+    ),
+    **dict.fromkeys(("channel-pruning", "head-pruning", "block-removal"), "structure"),
+}  # fmt: skip
+"""Method family of each stage kind."""
 
 FAMILY_MARKS = {
     "dense": "star",
@@ -17,6 +40,10 @@ FAMILY_MARKS = {
     "quantization": "square",
     "pruning + quantization": "diamond",
     "quantization + pruning": "cross",
+    "structure": "hexagon",
+    "structure + quantization": "pentagon",
+    "structure + pruning": "hexagram",
+    "structure + pruning + quantization": "octagon",
     "trained small": "star-triangle-up",
     "trained small + compressed": "triangle-up",
 }
@@ -26,7 +53,7 @@ def family(kinds: list[str]) -> str:
     """Method family of a recipe's stage kinds, in their order."""
     words: list[str] = []
     for kind in kinds:
-        word = "pruning" if "pruning" in kind else "quantization" if "quantization" in kind else kind
+        word = FAMILY_OF.get(kind, kind)
         if word not in words:
             words.append(word)
     return " + ".join(words) or "dense"
@@ -46,3 +73,14 @@ def count_text(n: float) -> str:
         if n >= size:
             return f"{n / size:.3g} {unit}"
     return f"{n:.0f}"
+
+
+def log_axis(title: str, values: pd.Series) -> dict[str, object]:
+    """Logarithmic axis with marks at 1, 2 and 5 of each decade, written out."""
+    positive = values[values > 0]
+    axis: dict[str, object] = {"title": title, "type": "log"}
+    if positive.empty:
+        return axis
+    decades = range(math.floor(math.log10(positive.min())), math.ceil(math.log10(positive.max())) + 1)
+    marks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    return axis | {"tickvals": marks, "ticktext": [count_text(mark) if mark >= 1 else f"{mark:g}" for mark in marks]}

@@ -4,6 +4,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from gencomp_core.charts.theme import log_axis
+
 ARM_COLOURS = {"shipped": "#0072b2", "without": "#6b7280", "with": "#0072b2"}
 ARM_DASHES = {"shipped": "solid", "without": "dot", "with": "solid"}
 VERDICT_COLOURS = {"helps": "#0072b2", "hurts": "#d55e00", "no difference": "#6b7280"}
@@ -48,7 +50,8 @@ def curve_chart(
         figure.update_yaxes(title=title, row=panel, col=1)
     figure.update_xaxes(title=X_TITLES[x], row=len(quantities), col=1)
     if log and held_out:
-        figure.update_yaxes(type="log", row=len(quantities), col=1)
+        marked = log_axis(held_out_title, curve.loc[curve["quantity"] == held_out, "value"])
+        figure.update_yaxes(**marked, row=len(quantities), col=1)
     figure.update_layout(
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         margin={"l": 10, "r": 10, "t": 30, "b": 10},

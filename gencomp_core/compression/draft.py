@@ -1,6 +1,7 @@
 """The draft: a model under compression, with the integers behind its quantized weights."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from gencomp_core.compression.changes import Change
 from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.workloads.base import Workload
+from gencomp_core.workloads.calibration import CalibrationBatch, histogram
 
 
 @dataclass
@@ -23,6 +25,8 @@ class Draft:
         quantized: integers of the quantized weights by layer name; exactly what `model` runs with.
         changes: what was done to the network beyond its weights, in order.
         seed: of everything that a stage draws, calibration included.
+        calibration: samples that ranges were calibrated with, by stage of the generation and by class or length.
+        rounded_from: float32 weights that quantized ones were rounded from, by layer name.
     """
 
     workload: Workload
@@ -30,6 +34,8 @@ class Draft:
     quantized: dict[str, QuantizedWeight] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     seed: int = 0
+    calibration: dict[str, dict[str, int]] = field(default_factory=dict)
+    rounded_from: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, workload: Workload, *, seed: int = 0) -> "Draft":
@@ -46,6 +52,11 @@ class Draft:
         """Compressible layers by name."""
         return weight_layers(self.model)
 
+    @cached_property
+    def reference(self) -> nn.Module:
+        """What compression is compared with: the dense model, or one that computes the same and replaced it."""
+        return self.workload.model
+
     def change_(self, change: Change) -> None:
         """Change the network itself; a layer that is gone or has another shape loses its integers."""
         before = {name: weight_of(layer).shape for name, layer in self.layers.items()}
@@ -54,18 +65,27 @@ class Draft:
         del self.layers
         kept = {name for name, layer in self.layers.items() if before.get(name) == weight_of(layer).shape}
         self.quantized = {name: own for name, own in self.quantized.items() if name in kept}
+        self.rounded_from = {name: own for name, own in self.rounded_from.items() if name in kept}
+
+    def calibrated_with_(self, batches: Iterable[CalibrationBatch]) -> None:
+        """Keep what a stage was calibrated with; stages share their first samples, so that the larger count holds."""
+        for stage, counts in histogram(batches).items():
+            known = self.calibration.setdefault(stage, {})
+            known.update({name: max(n, known.get(name, 0)) for name, n in counts.items()})
 
     @torch.no_grad()
-    def quantize_(self, name: str, quantized: QuantizedWeight) -> None:
-        """Give a layer integer weights."""
-        weight_of(self.layers[name]).copy_(quantized.dequantize())
+    def quantize_(self, name: str, quantized: QuantizedWeight, *, of: Tensor | None = None) -> None:
+        """Give a layer the weights of these codes; `of` is what they were rounded from, where that is known."""
+        weight = quantized.dequantize()
+        weight_of(self.layers[name]).copy_(weight)
         self.quantized[name] = quantized
+        self.rounded_from[name] = weight if of is None else of
 
     @torch.no_grad()
     def mask_(self, name: str, keep: Tensor) -> None:
         """Zero a layer's weights where `keep` is False; integers become the code of 0."""
         weight = weight_of(self.layers[name])
         if name in self.quantized:
-            self.quantize_(name, self.quantized[name].with_zeros(keep))
+            self.quantize_(name, self.quantized[name].with_zeros(keep), of=self.rounded_from[name])
         else:
             weight.masked_fill_(~keep, 0.0)  # a product would leave -0.0, which is no zero when packed

@@ -1,12 +1,14 @@
 """Parameters, non-zeros and multiply-accumulates of a model."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gencomp_core.compression.layers import weight_layers, weight_of
+from gencomp_core.compression.untouchable import untouchable
 from gencomp_core.recipes.stages import STAGES
 from gencomp_core.workloads.base import Settings, Workload, complete_settings, makes_texts, work
 
@@ -24,6 +26,7 @@ class LayerFacts:
         n_params: weights and biases.
         macs: multiply-accumulates for one sample, over all calls.
         can: stages that may be applied to it.
+        cannot: the other stages, and why.
     """
 
     name: str
@@ -32,6 +35,7 @@ class LayerFacts:
     n_params: int
     macs: int
     can: tuple[str, ...]
+    cannot: Mapping[str, str] = field(default_factory=dict)
 
 
 def count_params(model: nn.Module) -> tuple[int, int]:
@@ -93,6 +97,7 @@ def _layer_macs(layer: nn.Module, x: Tensor, output: Tensor) -> int:
 def inspect_layers(workload: Workload) -> list[LayerFacts]:
     """Every compressible layer of a workload, in the order of the model."""
     macs = count_layer_macs(workload, workload.model, complete_settings(workload))
+    reasons = untouchable(workload, workload.model)
     return [
         LayerFacts(
             name=name,
@@ -100,7 +105,8 @@ def inspect_layers(workload: Workload) -> list[LayerFacts]:
             shape=tuple(weight_of(layer).shape),
             n_params=sum(p.numel() for p in layer.parameters()),
             macs=macs.get(name, 0),
-            can=tuple(STAGES),
+            can=tuple(kind for kind in STAGES if name not in reasons.get(kind, {})),
+            cannot={kind: found[name] for kind, found in reasons.items() if name in found},
         )
         for name, layer in weight_layers(workload.model).items()
     ]

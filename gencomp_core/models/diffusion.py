@@ -6,7 +6,7 @@ network after Dhariwal & Nichol 2021 (arXiv:2105.05233), scaled down.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -184,6 +184,27 @@ class FlowUNet(nn.Module):
         for level in self.up0:
             h = level(torch.cat([h, skips.pop()], dim=1), cond)
         return F.pixel_shuffle(self.out(F.silu(self.out_norm(h))), PATCH)
+
+    def input_seams(self) -> dict[str, int]:
+        """Layers whose input is cat([h, skip]), and how many of its channels belong to h.
+
+        Both halves pass the norm and SiLU channel by channel, so that conv1 sees the seam too.
+        """
+        lowest = _channels_after([*self.down1, self.middle], self.downsample.out_channels)
+        seams: dict[str, int] = {}
+        for name, levels, seam in (("up1", self.up1, lowest), ("up0", self.up0, self.upsample.out_channels)):
+            for number, level in enumerate(levels):
+                seams |= {f"{name}.{number}.block.{layer}": seam for layer in ("conv1", "skip")}
+                seam = _channels_after([level], seam)
+        return seams
+
+
+def _channels_after(levels: Iterable[nn.Module], channels: int) -> int:
+    """Channels that come out of levels; one whose block was removed passes on what it gets."""
+    for level in levels:
+        assert isinstance(level, Level)
+        channels = level.block.conv2.out_channels if isinstance(level.block, ResidualBlock) else channels
+    return channels
 
 
 def time_features(t: Tensor, dim: int) -> Tensor:

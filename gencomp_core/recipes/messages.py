@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails
 from gencomp_core.recipes.stages import STAGES
 from gencomp_core.registry import suggestion
 
+FRACTIONS = ("sparsity", "pruning_ratio", "max_sparsity")
+
 
 def describe_yaml(error: yaml.YAMLError) -> str:
     """One line: what the parser stumbled over, and where."""
@@ -114,12 +116,12 @@ def _range_of(location: tuple[int | str, ...]) -> str:
 
 
 def _remedy(name: str, value: Any) -> str:
-    if name == "sparsity" and value == 1:
+    if name in FRACTIONS and value == 1:
         return " Nothing would be left: write 0.99 to keep 1 %."
-    if name == "sparsity" and isinstance(value, int | float) and 1 < value <= 100 and math.isfinite(value):
+    if name in FRACTIONS and isinstance(value, int | float) and 1 < value <= 100 and math.isfinite(value):
         return f" It is a fraction: write {min(value, 99) / 100:g} for {value:g} %."
     if name == "bits":
-        return " Weights are quantized to 2 to 8 bits; leave the stage out for float weights."
+        return " Weights take 1 to 8 bits, activations 4 to 8; leave the stage out to keep floats."
     return " Choose a value in that range."
 
 

@@ -8,10 +8,57 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gencomp_core.recipes.pruning import MagnitudePruning
-from gencomp_core.recipes.quantization import WeightQuantization
+from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
+from gencomp_core.recipes.pruning import (
+    AdaptivePruning,
+    GradientPruning,
+    MagnitudePruning,
+    SparseGPTPruning,
+    WandaPruning,
+)
+from gencomp_core.recipes.quantization import (
+    BiasCorrection,
+    CrossLayerEqualization,
+    FloatCast,
+    LowRankCorrection,
+    WeightQuantization,
+)
 from gencomp_core.recipes.stage import Stage
+from gencomp_core.recipes.structure import BlockRemoval, ChannelPruning, HeadPruning
 
-AnyStage = Annotated[MagnitudePruning | WeightQuantization, Field(discriminator="kind")]
-_CLASSES: tuple[type[Stage], ...] = (MagnitudePruning, WeightQuantization)
+AnyStage = Annotated[
+    MagnitudePruning
+    | WandaPruning
+    | SparseGPTPruning
+    | GradientPruning
+    | AdaptivePruning
+    | WeightQuantization
+    | FloatCast
+    | LowRankCorrection
+    | BiasCorrection
+    | CrossLayerEqualization
+    | SmoothQuant
+    | ActivationQuantization
+    | ChannelPruning
+    | HeadPruning
+    | BlockRemoval,
+    Field(discriminator="kind"),
+]
+_CLASSES: tuple[type[Stage], ...] = (
+    MagnitudePruning,
+    WandaPruning,
+    SparseGPTPruning,
+    GradientPruning,
+    AdaptivePruning,
+    WeightQuantization,
+    FloatCast,
+    LowRankCorrection,
+    BiasCorrection,
+    CrossLayerEqualization,
+    SmoothQuant,
+    ActivationQuantization,
+    ChannelPruning,
+    HeadPruning,
+    BlockRemoval,
+)
 STAGES: dict[str, type[Stage]] = {stage.model_fields["kind"].default: stage for stage in _CLASSES}

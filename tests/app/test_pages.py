@@ -11,6 +11,7 @@ import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest, app_test
 
+from gencomp_core.recipes.stages import STAGES
 from gencomp_core.services import ablations as reading
 from gencomp_core.services import library
 from gencomp_core.store import Store
@@ -20,7 +21,7 @@ from tests.made_ablations import RECORDED, recorded_ablations
 from tests.tiny import pruning, quantization
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("overview", "explore", "gallery", "pareto", "train", "export")
+PAGES = ("overview", "explore", "gallery", "pareto", "train", "methods", "export")
 WORKLOAD = "fashion-vae"
 TEXT_WORKLOAD = "verses-transformer"
 SECONDS = 60
@@ -97,7 +98,7 @@ STATES: dict[str, Fill] = {
     )
 }
 UNREADABLE = ("no_database", "newer")
-WITHOUT_STORE = ("train",)
+WITHOUT_STORE = ("train", "methods")
 
 
 def store_of(path: Path) -> Store:
@@ -465,6 +466,15 @@ def test_a_deep_link_to_a_new_server_goes_through_the_app(path: Path, no_demo: N
     assert PagesManager.uses_pages_directory is False
 
 
+def test_methods_shows_every_stage_and_finds_one_by_a_word(path: Path) -> None:
+    at = fine(open_page("methods"))
+    assert len(at.expander) == len(STAGES)
+    at.text_input(key="methods.search").set_value("hessian gptq nothing-like-this")
+    assert len(fine(at.run()).expander) == 0
+    at.text_input(key="methods.search").set_value("SparseGPT")
+    assert [part.label.split("*")[2] for part in fine(at.run()).expander] == ["sparsegpt-pruning"]
+
+
 # Speed
 
 
@@ -477,7 +487,7 @@ class Navigated(PagesManager):
         super().__init__(*arguments, **options)
         PagesManager.uses_pages_directory = False
 app_test.PagesManager = Navigated
-for page in ("overview", "gallery", "pareto", "train", "export"):
+for page in ("overview", "gallery", "pareto", "train", "methods", "export"):
     at = AppTest.from_file("app.py", default_timeout=60)
     at.session_state["workload"] = "fashion-vae"
     if page != "overview":

@@ -1,46 +1,167 @@
 """What every recipe stage promises. A new stage needs examples here, and nothing else."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pydantic
 import pytest
+import torch
+from torch import Tensor, nn
 
 from gencomp_core.artifact.packing import pack, unpack_into
 from gencomp_core.compression.layers import weight_layers
+from gencomp_core.compression.scaling import homogeneous_pairs
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.stages import STAGES
 from gencomp_core.services.techniques import technique_table
 from gencomp_core.variant import APPLY, Variant, compress
-from tests.tiny import Bare, TinyDiffusion, TinyVAE, pruning, quantization, recipe, same_bits
+from gencomp_core.workloads.calibration import CalibrationBatch
+from tests.tiny import Bare, TinyDiffusion, TinyVAE, TinyVerses, pruning, quantization, recipe, same_bits
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "magnitude-pruning": [
         pruning(0.5),
         pruning(0.9, scope="global"),
         pruning(0.3, layers={"*": {"sparsity": 0.7}}),
+        pruning(0.6, scope="lamp"),
+        pruning(0.6, scope="erk"),
+        {"kind": "magnitude-pruning", "pattern": "1:4", "layers": {"*a*": {"sparsity": 0.5}}},
+    ],
+    "wanda-pruning": [
+        {"kind": "wanda-pruning", "sparsity": 0.5, "calibration_samples": 2},
+        {"kind": "wanda-pruning", "pattern": "2:4", "calibration_samples": 2},
+        {"kind": "wanda-pruning", "sparsity": 0.6, "group": "layer", "calibration_samples": 2},
+    ],
+    "sparsegpt-pruning": [
+        {"kind": "sparsegpt-pruning", "sparsity": 0.5, "calibration_samples": 2},
+        {"kind": "sparsegpt-pruning", "pattern": "4:8", "calibration_samples": 2},
+    ],
+    "gradient-pruning": [
+        {"kind": "gradient-pruning", "sparsity": 0.5, "scope": "layer", "calibration_samples": 2},
+        {"kind": "gradient-pruning", "sparsity": 0.7, "criterion": "taylor", "calibration_samples": 2},
+        {"kind": "gradient-pruning", "sparsity": 0.5, "criterion": "snip", "calibration_samples": 2},
+    ],
+    "adaptive-pruning": [
+        {"kind": "adaptive-pruning", "max_output_change": 9.0, "max_sparsity": 0.5, "calibration_samples": 1},
     ],
     "weight-quantization": [
         quantization(8),
         quantization(2, granularity="tensor"),
         quantization(4, group_size=16, symmetric=False),
         quantization(3, clipping="mse", layers={"*": {"bits": 5}}),
+        quantization(1),
+        quantization(2, clipping="ternary", group_size=8),
+        quantization(3, rounding="gptq", calibration_samples=2),
+        quantization(4, rounding="gptq", act_order=True, symmetric=False, group_size=16, calibration_samples=2),
+        quantization(4, rounding="adaround", adaround_iterations=20, calibration_samples=2),
+        quantization(3, awq=True, calibration_samples=2),
     ],
+    "float-format": [
+        {"kind": "float-format", "format": name} for name in ("nf4", "float8_e4m3fn", "float16", "bfloat16")
+    ],
+    "low-rank-correction": [
+        {"kind": "low-rank-correction", "rank": 2, "calibration_samples": 2},
+        {"kind": "low-rank-correction", "weighting": "none", "layers": {"*a*": {"rank": 3}}},
+    ],
+    "bias-correction": [{"kind": "bias-correction", "calibration_samples": 2}],
+    "cross-layer-equalization": [{"kind": "cross-layer-equalization"}],
+    "smooth-quant": [
+        {"kind": "smooth-quant", "calibration_samples": 2},
+        {"kind": "smooth-quant", "alpha": 0.7, "calibration_samples": 2, "layers": {"*a*": {"alpha": 0.4}}},
+    ],
+    "activation-quantization": [
+        {"kind": "activation-quantization", "keep_ends": False, "calibration_samples": 2},
+        {"kind": "activation-quantization", "observer": "mse", "symmetric": True, "calibration_samples": 2},
+        {"kind": "activation-quantization", "percentile": 99.0, "steps": "last", "calibration_samples": 2},
+        {"kind": "activation-quantization", "bits": 4, "mode": "dynamic", "split": False},
+    ],
+    "channel-pruning": [
+        {"kind": "channel-pruning", "pruning_ratio": 0.5, "refit": False},
+        {"kind": "channel-pruning", "pruning_ratio": 0.3, "scope": "global", "calibration_samples": 2},
+        {"kind": "channel-pruning", "pruning_ratio": 0.4, "importance": "taylor", "calibration_samples": 2},
+    ],
+    "head-pruning": [
+        {"kind": "head-pruning", "pruning_ratio": 0.5, "refit": False},
+        {"kind": "head-pruning", "pruning_ratio": 0.5, "importance": "random", "calibration_samples": 2},
+    ],
+    "block-removal": [{"kind": "block-removal", "n_blocks": 1, "calibration_samples": 2}],
 }
+
+
+class Shown(Bare):
+    """`Bare` with calibration: each layer on noise of its own."""
+
+    def forward_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        yield CalibrationBatch("all", {"all": n}, lambda model: self.outputs(model, n, seed))
+
+    def loss_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
+        yield CalibrationBatch("all", {"all": n}, lambda model: self.outputs(model, n, seed).square().mean())
+
+    def outputs(self, model: Any, n: int, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        shapes = {"linear": (7,), "conv1d": (3, 8), "conv2d": (3, 5, 5), "transposed": (5, 3, 3), "grouped": (4, 3, 3)}
+        found = [getattr(model, name)(torch.randn(n, *shape, generator=generator)) for name, shape in shapes.items()]
+        found.append(model.tokens(torch.arange(11)))
+        return torch.cat([own.flatten() for own in found])
+
+
+OF_INPUTS = {"smooth-quant", "activation-quantization"}
+"""Stages that work on the float inputs of layers, which embeddings don't have, and save no bytes of their own."""
+CORRECTIONS = {"low-rank-correction", "bias-correction"}
+"""Stages that correct what another did to layers with a float input; it comes before them."""
+STRUCTURAL = {"channel-pruning", "head-pruning", "block-removal"}
+"""Stages that change shapes: one layer takes others along, and some workloads have nothing to remove."""
 CASES = [pytest.param(stage, id=f"{kind}-{n}") for kind, stages in EXAMPLES.items() for n, stage in enumerate(stages)]
-WORKLOADS = [TinyDiffusion(), TinyVAE(), Bare()]
+WORKLOADS = [TinyDiffusion(), TinyVAE(), Shown()]
 
 of_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
 of_kind = pytest.mark.parametrize("kind", STAGES)
 of_example = pytest.mark.parametrize("stage", CASES)
 
 
+def suited(workload: Bare, kind: str) -> Bare:
+    """The workload, or one that has what a structural stage removes."""
+    if kind == "head-pruning":
+        if workload.name != "tiny-diffusion":
+            pytest.skip("one workload with several heads is enough")
+        return TinyVerses()  # type: ignore[return-value]
+    if kind == "cross-layer-equalization" and workload.name != "tiny-diffusion":
+        pytest.skip("norms or no layers lie behind each of its layers")
+    if kind in STRUCTURAL and workload.name == "tiny-layers":
+        pytest.skip("no layer hands its channels to another")
+    return workload
+
+
+def stages_with(stage: dict[str, Any]) -> Recipe:
+    """The stage, after another where it is a correction."""
+    return recipe(*([quantization(2)] if stage["kind"] in CORRECTIONS else []), stage)
+
+
 def changed_layers(workload: Bare, variant: Variant) -> set[str]:
-    dense = weight_layers(workload.model)
-    own = weight_layers(variant.model)
-    return {name for name in dense if not same_bits(dense[name].weight.detach(), own[name].weight.detach())}
+    dense, own = weight_layers(workload.model), weight_layers(variant.model)
+    return {name for name, layer in dense.items() if name not in own or not same_layer(layer, own[name])}
+
+
+def changed_between(before: Variant, after: Variant) -> set[str]:
+    """Layers that differ between two variants."""
+    one, other = weight_layers(before.model), weight_layers(after.model)
+    return {name for name, layer in one.items() if not same_layer(layer, other[name])}
+
+
+def with_input(workload: Bare) -> set[str]:
+    """Layers with a float input."""
+    return {name for name, layer in weight_layers(workload.model).items() if not isinstance(layer, nn.Embedding)}
+
+
+def same_layer(first: nn.Module, second: nn.Module) -> bool:
+    """Whether weights, biases, buffers and hooks are the same."""
+    one, other = first.state_dict(), second.state_dict()
+    hooked = len(first._forward_pre_hooks) == len(second._forward_pre_hooks)
+    hooked &= len(first._forward_hooks) == len(second._forward_hooks)
+    return hooked and one.keys() == other.keys() and all(same_bits(value, other[name]) for name, value in one.items())
 
 
 def test_every_stage_has_examples_and_a_function() -> None:
@@ -89,8 +210,9 @@ def test_it_is_frozen(stage: dict[str, Any]) -> None:
 @of_workload
 @of_example
 def test_it_applies_and_leaves_dense_alone(workload: Bare, stage: dict[str, Any]) -> None:
+    workload = suited(workload, stage["kind"])
     before = {name: value.clone() for name, value in workload.model.state_dict().items()}
-    variant = compress(workload, recipe(stage))
+    variant = compress(workload, stages_with(stage))
     assert changed_layers(workload, variant)
     assert all(same_bits(value, before[name]) for name, value in workload.model.state_dict().items())
 
@@ -98,30 +220,59 @@ def test_it_applies_and_leaves_dense_alone(workload: Bare, stage: dict[str, Any]
 @of_workload
 @of_example
 def test_packing_it_is_exact(workload: Bare, stage: dict[str, Any]) -> None:
-    variant = compress(workload, recipe(stage))
-    packed = pack(variant.model, variant.quantized)
+    workload = suited(workload, stage["kind"])
+    variant = compress(workload, stages_with(stage))
+    packed = pack(variant.model, variant.quantized, variant.changes)
     network = workload.empty_network()
-    quantized = unpack_into(packed.content, network).quantized
-    assert quantized.keys() == variant.quantized.keys()
+    found = unpack_into(packed.content, network)
+    assert found.quantized.keys() == variant.quantized.keys()
+    assert found.changes == variant.changes
     own = variant.model.state_dict()
     assert all(same_bits(value, own[name]) for name, value in network.state_dict().items())
-    assert packed.size_bytes < pack(workload.model, {}).size_bytes
+    if stage["kind"] not in OF_INPUTS | CORRECTIONS | {"cross-layer-equalization"}:
+        assert packed.size_bytes < pack(workload.model, {}).size_bytes
 
 
 @of_workload
 @of_example
 def test_it_does_the_same_every_time(workload: Bare, stage: dict[str, Any]) -> None:
-    first, second = (compress(workload, recipe(stage)) for _ in range(2))
-    assert pack(first.model, first.quantized).content == pack(second.model, second.quantized).content
+    workload = suited(workload, stage["kind"])
+    first, second = (compress(workload, stages_with(stage)) for _ in range(2))
+    contents = [pack(own.model, own.quantized, own.changes).content for own in (first, second)]
+    assert contents[0] == contents[1]
 
 
 @of_workload
 @of_kind
 def test_any_one_layer_can_be_skipped(workload: Bare, kind: str) -> None:
     stage = {name: value for name, value in EXAMPLES[kind][0].items() if name != "layers"}
+    if kind in STRUCTURAL:
+        workload = suited(workload, kind)
+        for layer in list(weight_layers(workload.model))[::5]:
+            variant = compress(workload, recipe({**stage, "layers": {layer: {"skip": True}}}))
+            assert layer not in changed_layers(workload, variant), layer
+        return
+    workload = suited(workload, kind)
+    if kind == "cross-layer-equalization":
+        everywhere = changed_layers(workload, compress(workload, recipe(stage)))
+        assert everywhere == {name for pair in homogeneous_pairs(workload.model) for name in pair}
+        for pair in homogeneous_pairs(workload.model):
+            variant = compress(workload, recipe({**stage, "layers": {pair[0]: {"skip": True}}}))
+            assert changed_layers(workload, variant) == everywhere - set(pair)
+        return
+    if kind in CORRECTIONS:
+        before, after = (compress(workload, of) for of in (recipe(quantization(2)), stages_with(stage)))
+        everywhere = changed_between(before, after)
+        assert everywhere <= with_input(workload)
+        for layer in sorted(everywhere)[::9]:
+            variant = compress(workload, stages_with({**stage, "layers": {layer: {"skip": True}}}))
+            assert changed_between(before, variant) == everywhere - {layer}, layer
+        return
     everywhere = changed_layers(workload, compress(workload, recipe(stage)))
-    assert everywhere == set(weight_layers(workload.model))
-    for layer in weight_layers(workload.model):
+    expected = weight_layers(workload.model).items()
+    assert everywhere == {n for n, own in expected if kind not in OF_INPUTS or not isinstance(own, nn.Embedding)}
+    step = 9 if "calibration_samples" in stage else 1  # calibrating for every layer would take minutes
+    for layer in list(weight_layers(workload.model))[::step]:
         variant = compress(workload, recipe({**stage, "layers": {layer: {"skip": True}}}))
         assert changed_layers(workload, variant) == everywhere - {layer}, layer
 
@@ -131,6 +282,7 @@ def test_any_one_layer_can_be_skipped(workload: Bare, kind: str) -> None:
 def test_skipping_every_layer_is_dense(workload: Bare, kind: str) -> None:
     variant = compress(workload, recipe({**EXAMPLES[kind][0], "layers": {"*": {"skip": True}}}))
     assert variant.quantized == {}
+    assert variant.changes == ()
     assert pack(variant.model, {}).content == pack(workload.model, {}).content
 
 

@@ -325,14 +325,14 @@ MALFORMED = {
     "not a number": ("stages: [{kind: magnitude-pruning, sparsity: .nan}]\n", "sparsity must be"),
     "quoted": ("stages: [{kind: weight-quantization, bits: '4'}]\n", "Remove the quotes"),
     "half a bit": ("stages: [{kind: weight-quantization, bits: 4.5}]\n", "must be a whole number, got 4.5"),
-    "one bit": ("stages: [{kind: weight-quantization, bits: 1}]\n", "must be in [2, 8], got 1"),
+    "no bit": ("stages: [{kind: weight-quantization, bits: 0}]\n", "must be in [1, 8], got 0"),
     "contradiction": (
         "stages: [{kind: weight-quantization, bits: 4, granularity: tensor, group_size: 8}]\n",
         "must be left out when granularity is 'tensor'",
     ),
     "bad override": (
         "stages: [{kind: weight-quantization, bits: 4, layers: {out: {bits: 99}}}]\n",
-        "stages[0].layers.out.bits must be in [2, 8], got 99",
+        "stages[0].layers.out.bits must be in [1, 8], got 99",
     ),
     "no such layer": (
         "stages: [{kind: weight-quantization, bits: 4, layers: {outt: {bits: 8}}}]\n",

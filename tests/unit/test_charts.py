@@ -7,6 +7,7 @@ import pytest
 from gencomp_core.analysis.pareto import frontier_table
 from gencomp_core.charts.pareto import SELECTED_COLOUR, pareto_chart
 from gencomp_core.charts.theme import FAMILY_COLOURS, FAMILY_MARKS, bytes_text, count_text, family
+from gencomp_core.recipes.stages import STAGES
 
 ROWS = [
     ("d" * 16, "dense", "dense", 1000.0, 10.0),
@@ -132,11 +133,18 @@ def test_every_family_has_a_colour_and_a_mark_of_its_own() -> None:
         (["weight-quantization", "weight-quantization"], "quantization"),
         (["magnitude-pruning", "weight-quantization"], "pruning + quantization"),
         (["weight-quantization", "magnitude-pruning"], "quantization + pruning"),
+        (["channel-pruning", "block-removal"], "structure"),
+        (["channel-pruning", "wanda-pruning", "smooth-quant"], "structure + pruning + quantization"),
     ],
 )
 def test_a_family_is_named_after_its_stages_in_order(kinds: list[str], name: str) -> None:
     assert family(kinds) == name
     assert name in FAMILY_COLOURS
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_every_stage_belongs_to_a_family(kind: str) -> None:
+    assert family([kind]) in ("pruning", "quantization", "structure")
 
 
 @pytest.mark.parametrize(

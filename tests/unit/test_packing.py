@@ -125,6 +125,19 @@ RECIPES = {
     "prune, quantize affine per tensor": recipe(pruning(0.7), quantization(8, symmetric=False, granularity="tensor")),
     "quantize, prune": recipe(quantization(4), pruning(0.9)),
     "quantize affine, prune": recipe(quantization(5, symmetric=False, group_size=12), pruning(0.5)),
+    "1 bit": recipe(quantization(1)),
+    "prune, 1 bit": recipe(pruning(0.5), quantization(1)),
+    "1 bit in groups, prune nearly all": recipe(quantization(1, group_size=9), pruning(0.98)),
+    "1 bit, affine": recipe(quantization(1, symmetric=False)),
+    "ternary": recipe(quantization(2, clipping="ternary")),
+    "prune, ternary in groups": recipe(pruning(0.8), quantization(2, clipping="ternary", group_size=11)),
+    "float16": recipe({"kind": "float-format", "format": "float16"}),
+    "prune, bfloat16": recipe(pruning(0.7), {"kind": "float-format", "format": "bfloat16"}),
+    "FP8": recipe({"kind": "float-format", "format": "float8_e4m3fn"}),
+    "FP8, prune": recipe({"kind": "float-format", "format": "float8_e4m3fn"}, pruning(0.9)),
+    "NF4": recipe({"kind": "float-format", "format": "nf4"}),
+    "NF4, prune": recipe({"kind": "float-format", "format": "nf4"}, pruning(0.6)),
+    "NF4, some FP8": recipe({"kind": "float-format", "format": "nf4", "layers": {"*1*": {"format": "float8_e4m3fn"}}}),
     "mixed overrides": recipe(
         pruning(0.5, layers={"*conv*": {"sparsity": 0.9}, "*out*": {"skip": True}}),
         quantization(
@@ -156,7 +169,7 @@ def test_what_is_packed_unpacks_bit_for_bit(workload: Bare, of: Recipe) -> None:
 
 @given(
     st.floats(0, 1, exclude_max=True),
-    st.integers(2, 8),
+    st.integers(1, 8),
     st.booleans(),
     st.none() | st.integers(2, 40),
     st.booleans(),
@@ -204,6 +217,47 @@ def test_four_bits_take_half_a_byte_a_weight() -> None:
     tensor = next(t for t in pack(variant.model, variant.quantized).tensors if t.name == "down0.0.block.conv1.weight")
     assert tensor.coding == "dense"
     assert tensor.n_bytes == tensor.n_values // 2 + 2 * 16  # and 16 float16 scales
+
+
+def bytes_of(stages: list[dict], name: str = "down0.0.block.conv1.weight") -> tuple[int, int, int]:
+    """Bytes of a tensor of the diffusion model without those of its scales; its weights and its zeros."""
+    variant = compress(TinyDiffusion(), recipe(*stages))
+    tensor = next(t for t in pack(variant.model, variant.quantized).tensors if t.name == name)
+    return tensor.n_bytes - tensor.overhead_bytes, tensor.n_values, tensor.n_zeros
+
+
+@pytest.mark.parametrize(
+    ("stage", "bits"),
+    [
+        (quantization(1), 1),
+        (quantization(6), 6),
+        ({"kind": "float-format", "format": "float16"}, 16),
+        ({"kind": "float-format", "format": "bfloat16"}, 16),
+        ({"kind": "float-format", "format": "float8_e4m3fn"}, 8),
+        ({"kind": "float-format", "format": "nf4"}, 4),
+    ],
+)
+def test_every_format_takes_its_true_width(stage: dict, bits: int) -> None:
+    n_bytes, n_values, _ = bytes_of([stage])
+    assert n_bytes == -(-n_values * bits // 8)
+
+
+@pytest.mark.parametrize(
+    "stages", [[pruning(0.5), quantization(1)], [quantization(1), pruning(0.5)], [quantization(2, clipping="ternary")]]
+)
+def test_signs_with_zeros_take_a_mask_and_a_bit_for_each_that_is_none(stages: list[dict]) -> None:
+    n_bytes, n_values, n_zeros = bytes_of(stages)
+    assert n_zeros > 0.3 * n_values
+    assert n_bytes == -(-n_values // 8) + -(-(n_values - n_zeros) // 8)
+
+
+@pytest.mark.parametrize(("name", "n_scales"), [("float16", 0), ("bfloat16", 0), ("float8_e4m3fn", 16), ("nf4", 48)])
+def test_scales_of_float_formats_are_counted(name: str, n_scales: int) -> None:
+    variant = compress(TinyDiffusion(), recipe({"kind": "float-format", "format": name}))
+    packed = pack(variant.model, variant.quantized)
+    tensor = next(t for t in packed.tensors if t.name == "down0.0.block.conv1.weight")
+    assert tensor.n_values == 16 * 16 * 9
+    assert tensor.overhead_bytes == 2 * n_scales
 
 
 def test_a_shared_weight_is_stored_once() -> None:

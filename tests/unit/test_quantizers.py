@@ -166,3 +166,70 @@ def test_the_weight_is_left_alone() -> None:
 def test_weights_beyond_a_float16_scale_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"must be at most 65,504 \(float16\), got 100,000. Skip the layer"):
         quantize_weight(torch.tensor([[1e5, 1.0]]), IntegerFormat(2, True))
+
+
+# --- one bit, and ternary
+
+signs = st.builds(IntegerFormat, st.just(1), st.just(True))
+
+
+@given(weights, signs, layouts)
+def test_one_bit_is_the_sign_and_the_mean(weight: Tensor, format: IntegerFormat, layout: dict) -> None:
+    """Rastegari 2016, equation 6."""
+    quantized = quantize_weight(weight, format, **layout)
+    assert same_bits(quantized.dequantize().sign(), weight.sign() + 0.0)
+    if layout["granularity"] == "tensor" and (weight != 0).any():
+        mean = weight.abs().double().sum() / (weight != 0).sum()
+        assert float(quantized.scale) == pytest.approx(max(float(mean), 2**-14), rel=2**-10)
+
+
+@given(weights, signs, layouts)
+def test_a_binary_weight_quantizes_to_itself(weight: Tensor, format: IntegerFormat, layout: dict) -> None:
+    once = quantize_weight(weight, format, **layout)
+    assert same_bits(quantize_weight(once.dequantize(), format, **layout).dequantize(), once.dequantize())
+
+
+def test_the_mean_is_the_scale_with_the_least_error_for_signs() -> None:
+    weight = torch.randn(1, 500, generator=torch.Generator().manual_seed(0))
+    best = float(quantize_weight(weight, IntegerFormat(1, True)).scale)
+    errors = {f: float((weight.sign() * best * f - weight).square().sum()) for f in (0.97, 1.0, 1.03)}
+    assert min(errors, key=errors.__getitem__) == 1.0
+
+
+@given(weights, st.booleans(), layouts)
+def test_binary_weights_can_be_pruned_afterwards(weight: Tensor, symmetric: bool, layout: dict) -> None:
+    quantized = quantize_weight(weight, IntegerFormat(1, symmetric), **layout)
+    keep = weight > 0
+    expected = quantized.dequantize().masked_fill(~keep, 0.0)
+    assert same_bits(quantized.with_zeros(keep).dequantize(), expected)
+
+
+def test_ternary_follows_its_threshold_and_its_mean() -> None:
+    """Li & Liu 2016, equations 4 and 6, computed by hand: mean 2.8 / 4, threshold 0.49."""
+    weight = torch.tensor([[0.2, -0.4, 1.2, -1.0]])
+    quantized = quantize_weight(weight, IntegerFormat(2, True), ternary=True)
+    assert quantized.codes.tolist() == [[0, 0, 1, -1]]
+    assert float(quantized.scale) == pytest.approx(1.1, rel=2**-11)
+    nearest = quantize_weight(weight, IntegerFormat(2, True))
+    assert float(nearest.scale) == pytest.approx(1.2, rel=2**-10)
+
+
+def test_pruned_weights_do_not_lower_the_ternary_threshold() -> None:
+    weight = torch.tensor([[0.2, -0.4, 1.2, -1.0, 0.0, 0.0, 0.0, 0.0]])
+    assert quantize_weight(weight, IntegerFormat(2, True), ternary=True).codes.tolist() == [[0, 0, 1, -1, 0, 0, 0, 0]]
+
+
+@given(weights, layouts)
+def test_ternary_keeps_zeros_and_signs(weight: Tensor, layout: dict) -> None:
+    values = quantize_weight(weight, IntegerFormat(2, True), ternary=True, **layout).dequantize()
+    assert same_bits(values[weight == 0], torch.zeros_like(values[weight == 0]))
+    assert (values * weight >= 0).all()
+
+
+def test_ternary_has_a_lower_error_than_two_bits_by_the_largest_weight() -> None:
+    weight = torch.randn(8, 500, generator=torch.Generator().manual_seed(0))
+    errors = [
+        (quantize_weight(weight, IntegerFormat(2, True), ternary=ternary).dequantize() - weight).square().sum()
+        for ternary in (False, True)
+    ]
+    assert errors[1] < 0.5 * errors[0]

@@ -241,7 +241,7 @@ FILES = {
     "too deep": ("stages: " + "[" * 2000, ["nested too deeply", "Flatten it"]),
     "second stage": (
         f"stages: [{{{PRUNE}}}, {{kind: weight-quantization, bits: 99}}]",
-        ["stages[1].bits must be in [2, 8]", "got 99"],
+        ["stages[1].bits must be in [1, 8]", "got 99"],
     ),
 }
 
@@ -273,13 +273,13 @@ STAGE_FIELDS = {
     ),
     "misspelt scope": (
         PRUNE + ", scope: globl",
-        ["stages[0].scope must be 'layer' or 'global'", 'got "globl"', "Did you mean 'global'?"],
+        ["stages[0].scope must be 'layer', 'global', 'lamp' or 'erk'", 'got "globl"', "Did you mean 'global'?"],
     ),
-    "scope is a number": (PRUNE + ", scope: 3", ["scope must be 'layer' or 'global'", "got 3"]),
-    "one bit": ("kind: weight-quantization, bits: 1", ["stages[0].bits must be in [2, 8]", "got 1.", "2 to 8 bits"]),
+    "scope is a number": (PRUNE + ", scope: 3", ["scope must be 'layer', 'global', 'lamp' or 'erk'", "got 3"]),
+    "no bit": ("kind: weight-quantization, bits: 0", ["stages[0].bits must be in [1, 8]", "got 0.", "1 to 8 bits"]),
     "sixteen bits": (
         "kind: weight-quantization, bits: 16",
-        ["must be in [2, 8]", "got 16", "leave the stage out"],
+        ["must be in [1, 8]", "got 16", "leave the stage out"],
     ),
     "fraction of a bit": ("kind: weight-quantization, bits: 4.5", ["bits must be a whole number", "got 4.5"]),
     "quoted bits": ("kind: weight-quantization, bits: '8'", ["a whole number", 'got "8"', "Remove the quotes"]),
@@ -289,13 +289,30 @@ STAGE_FIELDS = {
         ["group_size must be left out when granularity is 'channel'", "got 64", "remove group_size"],
     ),
     "unknown granularity": (QUANTIZE + ", granularity: block", ["'tensor', 'channel' or 'group'", 'got "block"']),
+    "ternary in four bits": (
+        QUANTIZE + ", clipping: ternary",
+        ["stages[0] must have 2 symmetric bits when clipping is 'ternary'", "got 4 symmetric", "Use bits: 2"],
+    ),
+    "binary with clipping": (
+        "kind: weight-quantization, bits: 1, clipping: mse",
+        ["stages[0] must have no clipping with 1 symmetric bit", "got 'mse'", "Remove clipping"],
+    ),
+    "act order without GPTQ": (
+        QUANTIZE + ", act_order: true",
+        ["stages[0] must have no act_order when rounding is 'nearest'", "Use rounding: gptq"],
+    ),
+    "calibration of one layer": (
+        QUANTIZE + ", layers: {out: {calibration_samples: 9}}",
+        ["layers.out may not change 'calibration_samples'", "Add another stage"],
+    ),
+    "unknown float format": ("kind: float-format, format: float8", ["format must be", 'got "float8"', "Did you mean"]),
     "symmetric is 1": (QUANTIZE + ", symmetric: 1", ["symmetric must be true or false", "got 1"]),
     "misspelt clipping": (QUANTIZE + ", clipping: mess", ["clipping must be", 'got "mess"', "Did you mean 'mse'?"]),
     "layers is a list": (QUANTIZE + ", layers: [out]", ["stages[0].layers must be a mapping", 'got ["out"]']),
     "override is a number": (QUANTIZE + ", layers: {out: 8}", ["stages[0].layers.out must be a mapping", "got 8"]),
     "override out of range": (
         QUANTIZE + ", layers: {out: {bits: 9}}",
-        ["stages[0].layers.out.bits must be in [2, 8]", "got 9", "2 to 8 bits"],
+        ["stages[0].layers.out.bits must be in [1, 8]", "got 9", "1 to 8 bits"],
     ),
     "override in percent": (
         PRUNE + ", layers: {out: {sparsity: 80}}",
@@ -339,7 +356,7 @@ def test_a_malformed_recipe_gives_one_line_with_place_rule_value_and_next_step(t
 
 
 def test_the_first_of_several_mistakes_is_told() -> None:
-    line = stage_line("kind: weight-quantization, bits: 1, clipping: mess")
+    line = stage_line("kind: weight-quantization, bits: 0, clipping: mess")
     assert "stages[0].bits" in line
     assert "clipping" not in line
 

@@ -325,6 +325,17 @@ def test_under_autocast_every_weight_still_gets_its_gradient(trained: TextTask) 
 
 
 @pytest.mark.usefixtures("few_verses")
+def test_a_sample_that_was_cut_is_not_scored_for_an_end_that_it_never_reached() -> None:
+    task, spy = text_training(self_critical=1.0), Spy()
+    task.loss({"network": spy}, 0, generator(), slice(0, 8))
+    (_, target), (_, sampled) = spy.fed
+    cut = [row for row in sampled.tolist() if PAD not in row]
+    assert cut  # an untrained network hardly ever says that it is done
+    assert {len(row) for row in cut} == {1 + 2 * target.shape[1]}
+    assert all(row[0] == BOS and EOS not in row for row in cut)
+
+
+@pytest.mark.usefixtures("few_verses")
 def test_there_is_no_reward_during_pretraining() -> None:
     task = text_training(pretrain=0.5, self_critical=1.0)
     spy = Spy()
