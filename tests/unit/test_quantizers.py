@@ -205,8 +205,8 @@ def test_binary_weights_can_be_pruned_afterwards(weight: Tensor, symmetric: bool
 
 
 def test_ternary_follows_its_threshold_and_its_mean() -> None:
-    """Li & Liu 2016, equations 4 and 6, computed by hand: mean 2.8 / 4, threshold 0.49."""
-    weight = torch.tensor([[0.2, -0.4, 1.2, -1.0]])
+    """Li & Liu 2016, equations 4 and 6, computed by hand: mean 2.85 / 4, threshold 0.499."""
+    weight = torch.tensor([[0.2, -0.45, 1.2, -1.0]])
     quantized = quantize_weight(weight, IntegerFormat(2, True), ternary=True)
     assert quantized.codes.tolist() == [[0, 0, 1, -1]]
     assert float(quantized.scale) == pytest.approx(1.1, rel=2**-11)
@@ -215,7 +215,7 @@ def test_ternary_follows_its_threshold_and_its_mean() -> None:
 
 
 def test_pruned_weights_do_not_lower_the_ternary_threshold() -> None:
-    weight = torch.tensor([[0.2, -0.4, 1.2, -1.0, 0.0, 0.0, 0.0, 0.0]])
+    weight = torch.tensor([[0.2, -0.45, 1.2, -1.0, 0.0, 0.0, 0.0, 0.0]])
     assert quantize_weight(weight, IntegerFormat(2, True), ternary=True).codes.tolist() == [[0, 0, 1, -1, 0, 0, 0, 0]]
 
 
