@@ -75,6 +75,15 @@ for _card in (
         factory="gencomp_core.workloads.verses:VersesTransformer",
     ),
     WorkloadCard(
+        name="fashion-diffusion-w75",
+        title="Fashion diffusion, width 0.75",
+        modality="image",
+        metric="fid",
+        summary="the diffusion model at 0.75 of its width, trained from scratch",
+        factory="gencomp_core.workloads.fashion:FashionDiffusionThreeQuarters",
+        sibling_of="fashion-diffusion",
+    ),
+    WorkloadCard(
         name="verses-transformer-w75",
         title="Verse Transformer, width 0.75",
         modality="text",
