@@ -69,7 +69,7 @@ start = signatures.index(first) if first in signatures else 0
 
 forget_unless_in("gallery.configuration", labels)
 kept = {"bind": "query-params", "persist_state": "session", "required": True}
-choose, how, many = st.columns([2, 1.9, 1])
+choose, how, many = st.columns([1.4, 2.4, 1])
 label = choose.selectbox(
     "Configuration", list(labels), index=start, key="gallery.configuration", bind="query-params",
     persist_state="session",
