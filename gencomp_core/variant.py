@@ -13,6 +13,7 @@ from gencomp_core.compression.changes import Change
 from gencomp_core.compression.channels import prune_channels_, prune_heads_
 from gencomp_core.compression.corrections import correct_biases_
 from gencomp_core.compression.draft import Draft
+from gencomp_core.compression.factorization import factorize_
 from gencomp_core.compression.low_rank import correct_by_low_rank_
 from gencomp_core.compression.pruning import (
     prune_by_gradient_,
@@ -25,6 +26,7 @@ from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.compression.scaling import equalize_
 from gencomp_core.compression.smoothing import smooth_
 from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
+from gencomp_core.recipes.factorization import LowRankFactorization
 from gencomp_core.recipes.pruning import (
     AdaptivePruning,
     GradientPruning,
@@ -60,6 +62,7 @@ APPLY: dict[type[Stage], Callable[[Draft, Any], None]] = {
     ChannelPruning: prune_channels_,
     HeadPruning: prune_heads_,
     BlockRemoval: remove_blocks_,
+    LowRankFactorization: factorize_,
 }
 
 

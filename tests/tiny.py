@@ -1,5 +1,6 @@
 """Workloads and models small enough for every test; random weights, none of them zero."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ from gencomp_core.models.gan import GANConfig, Generator
 from gencomp_core.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from gencomp_core.models.vae import FashionVAE, VAEConfig
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.workloads.calibration import CalibrationBatch
 from gencomp_core.workloads.fashion import FashionDiffusion, FashionGAN, FashionVAEWorkload
 from gencomp_core.workloads.verses import VersesTransformer
 
@@ -115,7 +117,7 @@ def layers(seed: int = 0) -> Layers:
     return model
 
 
-@dataclass
+@dataclass(eq=False)
 class Bare:
     """As much of a workload as compressing needs: a name, a model and its shape."""
 
@@ -124,6 +126,41 @@ class Bare:
 
     def empty_network(self) -> nn.Module:
         return Layers()
+
+
+class Made(Bare):
+    """A workload around any network, calibrated on given inputs, each at a stage of its own."""
+
+    def __init__(self, model: nn.Module, *inputs: Tensor, name: str = "made") -> None:
+        super().__init__(model.eval().requires_grad_(False), name)
+        self.inputs = inputs
+
+    @property
+    def x(self) -> Tensor:
+        """The first input."""
+        return self.inputs[0]
+
+    def empty_network(self) -> nn.Module:
+        return copy.deepcopy(self.model)
+
+    def forward_batches(self, n: int, *, seed: int) -> list[CalibrationBatch]:
+        return [CalibrationBatch(f"t={i}", {"all": n}, lambda model, x=x: model(x)) for i, x in enumerate(self.inputs)]
+
+    def loss_batches(self, n: int, *, seed: int) -> list[CalibrationBatch]:
+        return [
+            CalibrationBatch(f"t={i}", {"all": n}, lambda model, x=x: model(x).square().mean())
+            for i, x in enumerate(self.inputs)
+        ]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal noise."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def on_noise(network: nn.Module, *shape: int) -> Made:
+    """A network with random weights as a workload, calibrated on four samples of noise."""
+    return Made(randomise_(network, 0), noise(4, *shape, seed=1))
 
 
 def pruning(sparsity: float, **fields: object) -> dict[str, object]:

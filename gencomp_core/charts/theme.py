@@ -30,7 +30,7 @@ FAMILY_OF = {
         ),
         "quantization",
     ),
-    **dict.fromkeys(("channel-pruning", "head-pruning", "block-removal"), "structure"),
+    **dict.fromkeys(("channel-pruning", "head-pruning", "block-removal", "low-rank-factorization"), "structure"),
 }  # fmt: skip
 """Method family of each stage kind."""
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gencomp_core.compression.changes import CHANGES
 from gencomp_core.compression.draft import Draft
+from gencomp_core.compression.factored import Factored
 from gencomp_core.compression.layers import layers_for, weight_of
 from gencomp_core.compression.observers import (
     Histogram,
@@ -196,7 +197,7 @@ def quantize_activations_(draft: Draft, stage: ActivationQuantization) -> None:
         return
     for name in chosen:
         release_(draft.layers[name])  # what an earlier stage did, so that true inputs are seen
-    seams = draft.model.input_seams() if isinstance(draft.model, HasSeams) else {}
+    seams = _seams(draft.model)
     quantizers = {
         name: InputQuantizer(own.bits, own.symmetric, own.mode == "dynamic", seams.get(name) if own.split else None)
         for name, own in chosen.items()
@@ -214,6 +215,13 @@ def quantize_activations_(draft: Draft, stage: ActivationQuantization) -> None:
     draft.change_(QuantizedInputs(quantizers))
     for name, found in ranges.items():
         set_ranges_(draft.layers[name], found)
+
+
+def _seams(model: nn.Module) -> dict[str, int]:
+    """Channels of the first half of concatenated inputs, by the layer that gets them, or its first factor."""
+    found = model.input_seams() if isinstance(model, HasSeams) else {}
+    factored = {name for name, module in model.named_modules() if isinstance(module, Factored)}
+    return {f"{name}.thin" if name in factored else name: seam for name, seam in found.items()}
 
 
 def _chosen(draft: Draft, stage: ActivationQuantization) -> dict[str, ActivationQuantization]:

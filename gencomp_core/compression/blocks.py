@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gencomp_core.compression.changes import CHANGES
 from gencomp_core.compression.draft import Draft
+from gencomp_core.compression.factored import Factored
 from gencomp_core.compression.layers import WEIGHT_LAYERS, layers_for, weight_layers
 from gencomp_core.errors import RecipeError
 from gencomp_core.models.diffusion import AttentionBlock, FlowUNet, ResidualBlock
@@ -182,7 +183,7 @@ def _flow_unet(model: FlowUNet) -> list[Block]:
 def _generator(model: Generator) -> list[Block]:
     found = []
     for name, module in model.named_modules():
-        if isinstance(module, GeneratorBlock) and module.residual and isinstance(module.conv, nn.Conv2d):
+        if isinstance(module, GeneratorBlock) and module.residual and isinstance(module.conv, nn.Conv2d | Factored):
             found.append(Block(f"{name}.conv", {f"{name}.conv": "zero", f"{name}.norm2": "pass"}))
         if isinstance(module, RefineBlock) and module.residual:
             found.append(Block(name, {name: "pass"}))
@@ -225,7 +226,7 @@ def _observed(model: nn.Module, batch: CalibrationBatch) -> list[Block]:
         for name, holder in model.named_modules()
         if isinstance(holder, nn.ModuleList | nn.Sequential)
         for key, member in holder.named_children()
-        if not isinstance(member, WEIGHT_LAYERS) and weight_layers(member)
+        if not isinstance(member, (*WEIGHT_LAYERS, Factored)) and weight_layers(member)
     }
     hooks = [
         member.register_forward_hook(lambda _, inputs, output, name=name: look(name, inputs, output))

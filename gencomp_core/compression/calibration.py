@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from gencomp_core.compression.layers import is_transposed, to_rows, weight_of
 from gencomp_core.errors import RecipeError
@@ -30,28 +31,43 @@ def input_matrix(layer: nn.Module, x: Tensor) -> Tensor | None:
     """
     if isinstance(layer, nn.Linear):
         return x.reshape(-1, x.shape[-1]).float()
-    if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros":
-        padding = cast(tuple[int, int], layer.padding)
-        kernel = cast(tuple[int, int], layer.kernel_size)
-        columns = F.unfold(x.float(), kernel, dilation=layer.dilation, padding=padding, stride=layer.stride)
-        return columns.transpose(1, 2).flatten(0, 1)
-    if isinstance(layer, nn.ConvTranspose2d) and is_transposed(layer) and tuple(layer.dilation) == (1, 1):
-        return _transposed_input(layer, x.float())
-    return None
+    if isinstance(layer, nn.Embedding) or cast(int, layer.groups) != 1:
+        return None
+    windows = _transposed_windows(layer, x.float()) if is_transposed(layer) else _windows(layer, x.float())
+    n_dims = len(cast(tuple[int, ...], layer.kernel_size))
+    return windows.movedim(1, 1 + n_dims).flatten(0, n_dims).flatten(1)
 
 
-def _transposed_input(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+def _windows(layer: nn.Module, x: Tensor) -> Tensor:
+    """What a convolution sees at each place: (n, channels, *places, *kernel)."""
+    own = cast(_ConvNd, layer)
+    mode = "constant" if own.padding_mode == "zeros" else own.padding_mode
+    return _slid(F.pad(x, own._reversed_padding_repeated_twice, mode=mode), own.kernel_size, own.stride, own.dilation)
+
+
+def _transposed_windows(layer: nn.Module, x: Tensor) -> Tensor:
     """A transposed convolution is a plain one with flipped kernels on an input with zeros between its pixels."""
-    (height, width), (stride_y, stride_x) = layer.kernel_size, layer.stride  # type: ignore[misc]
-    padding = cast(tuple[int, int], layer.padding)
-    n, channels, h, w = x.shape
-    spread = x.new_zeros(n, channels, (h - 1) * stride_y + 1, (w - 1) * stride_x + 1)
-    spread[:, :, ::stride_y, ::stride_x] = x
-    top, left = height - 1 - padding[0], width - 1 - padding[1]
-    extra = cast(tuple[int, int], layer.output_padding)
-    padded = F.pad(spread, (left, left + extra[1], top, top + extra[0]))
-    columns = F.unfold(padded, (height, width)).transpose(1, 2).flatten(0, 1)
-    return columns.view(-1, channels, height, width).flip(2, 3).flatten(1)
+    own = cast(_ConvTransposeNd, layer)
+    n_dims = len(own.kernel_size)
+    spread = x.new_zeros(
+        *x.shape[:2], *((size - 1) * step + 1 for size, step in zip(x.shape[2:], own.stride, strict=True))
+    )
+    spread[(slice(None), slice(None), *(slice(None, None, step) for step in own.stride))] = x
+    sides: list[int] = []
+    for size, gap, padding, extra in zip(
+        own.kernel_size, own.dilation, cast(tuple[int, ...], own.padding), own.output_padding, strict=True
+    ):
+        reach = gap * (size - 1) - padding
+        sides = [reach, reach + extra, *sides]  # F.pad begins at the last dimension
+    windows = _slid(F.pad(spread, sides), own.kernel_size, (1,) * n_dims, own.dilation)
+    return windows.flip(tuple(range(-n_dims, 0)))
+
+
+def _slid(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
+    """Windows over the dimensions behind the channels: (n, channels, *sizes) -> (n, channels, *places, *kernel)."""
+    for dim, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True), start=2):
+        x = x.unfold(dim, gap * (size - 1) + 1, step)[..., ::gap]
+    return x
 
 
 def visit_inputs(
@@ -174,6 +190,30 @@ def loss_gradients(
                 for (name, weight), gradient in zip(weights.items(), found, strict=True)
             }
             yield LossGradients(batch.stage, loss.item(), gradients)
+
+
+@torch.enable_grad()
+def gradient_moments(
+    model: nn.Module, layers: dict[str, nn.Module], batches: Iterable[CalibrationBatch]
+) -> dict[str, Tensor]:
+    """Second moments of the rows of each weight's gradient, GᵀG averaged over batches: {layer: (columns, columns)}.
+
+    They say how much the loss feels a change of each column, over all uses of a weight. A weight whose inputs are no
+    matrix has them in place of XᵀX; up to a factor they are that, where outputs have gradients of equal size.
+
+    Source: Gupta 2018 (arXiv:1802.09568), equation 1, the right factor; Martens & Grosse 2015 (arXiv:1503.05671).
+
+    Raises:
+        RecipeError: a loss that is not finite.
+    """
+    sums: dict[str, Tensor] = {}
+    n = 0
+    for found in loss_gradients(model, layers, batches):
+        n += 1
+        for name, gradient in found.by_layer.items():
+            rows = to_rows(gradient.float(), transposed=is_transposed(layers[name]))
+            sums[name] = sums.get(name, 0) + rows.T @ rows
+    return {name: total / n for name, total in sums.items()}
 
 
 @contextmanager

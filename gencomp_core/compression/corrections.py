@@ -65,6 +65,11 @@ def correct_biases_(draft: Draft, stage: BiasCorrection) -> None:
         return
     reference = dict(draft.reference.named_modules())
     for name in names:
+        if name not in reference:
+            raise RecipeError(
+                f"bias-correction compares layers with those of the dense model, which has no {name}. Put this stage "
+                "before the one that made it, or skip the layer."
+            )
         before, now = weight_of(reference[name]).shape, weight_of(draft.layers[name]).shape
         if before != now:
             raise RecipeError(

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from gencomp_core.compression.factored import Factored
 from gencomp_core.compression.structure import Side, Slot, Structure, Width, WidthKind, side_size
 from gencomp_core.models.diffusion import AttentionBlock, FlowUNet, Level, ResidualBlock
 from gencomp_core.models.gan import Generator, GeneratorBlock
@@ -28,14 +29,14 @@ class _Stream:
 
     def __init__(self, model: nn.Module, name: str, *, kind: WidthKind = "channels", unit: str = "", size: int = 1):
         self.model, self.name, self.kind = model, name, kind
-        self.n = side_size(model.get_submodule(unit or name), "out") // size
+        self.n = side_size(model.get_submodule(factor(model, unit or name, "out")), "out") // size
         self.slots: list[Slot] = []
         self.add("out", unit or name, size=size)
 
     def add(self, side: Side, layer: str, *, starts: Iterable[int] = (0,), size: int = 1) -> "_Stream":
         """Unit u has the channels start + u · size to start + (u + 1) · size - 1 of a layer's side, for each start."""
         first = torch.tensor(list(starts))[None, :, None] + size * torch.arange(self.n)[:, None, None]
-        self.slots.append(Slot(layer, side, (first + torch.arange(size)).flatten(1)))
+        self.slots.append(Slot(factor(self.model, layer, side), side, (first + torch.arange(size)).flatten(1)))
         return self
 
     def width(self) -> Width:
@@ -65,6 +66,13 @@ class _Streams:
     def structure(self) -> Structure:
         """The finished widths."""
         return Structure([stream.width() for stream in self.found])
+
+
+def factor(model: nn.Module, layer: str, side: Side) -> str:
+    """The layer that has the inputs or outputs of one: it, or a factor of it."""
+    if not isinstance(model.get_submodule(layer), Factored):
+        return layer
+    return f"{layer}.{'thin' if side == 'in' else 'wide'}"
 
 
 def _flow_unet(model: FlowUNet) -> Structure:
@@ -107,7 +115,7 @@ def _residual_block(
     """Where a block's output goes on: in a width of its own, or in that of its input, which is added to it."""
     if not isinstance(block, ResidualBlock):
         return inputs[0]  # removed
-    projects = isinstance(block.skip, nn.Conv2d)
+    projects = not isinstance(block.skip, nn.Identity)
     start = 0
     for stream in inputs:
         stream.add("out", f"{name}.norm1", starts=[start]).add("in", f"{name}.conv1", starts=[start])
@@ -138,7 +146,7 @@ def _generator(model: Generator) -> Structure:
         return stream.add("out", f"{norm}.norm").add("out", f"{norm}.scale").add("out", f"{norm}.shift")
 
     def refined(stream: _Stream, norm: str, conv: str, *, residual: bool) -> _Stream:
-        if not isinstance(model.get_submodule(conv), nn.Conv2d):
+        if not isinstance(model.get_submodule(conv), nn.Conv2d | Factored):
             return stream  # removed
         normed(stream, norm).add("in", conv)
         return stream.add("out", conv) if residual else streams.new(conv)

@@ -1,5 +1,9 @@
 """Which layers of a model hold weights that can be compressed, and how a weight reads as a matrix."""
 
+from collections import Counter
+from collections.abc import Collection
+from typing import Protocol, cast, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +38,24 @@ def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+@runtime_checkable
+class HasTiedLayers(Protocol):
+    """A network that uses the weight of a layer outside of that layer, as an embedding that is the output layer too."""
+
+    def tied_layers(self) -> Collection[str]:
+        """Names of such layers."""
+
+
+def shared_layers(model: nn.Module) -> set[str]:
+    """Layers whose weight another module has too, or that the network uses outside of them."""
+    users = Counter(id(module._parameters.get("weight")) for module in model.modules())
+    found = {name for name, layer in weight_layers(model).items() if users[id(layer.weight)] > 1}
+    for prefix, module in model.named_modules():
+        if isinstance(module, HasTiedLayers):
+            found |= {f"{prefix}.{name}" if prefix else name for name in module.tied_layers()}
+    return found
+
+
 def weight_of(layer: nn.Module) -> Tensor:
     """The layer's weight, detached: a view, so that writing to it changes the layer."""
     weight = layer.weight
@@ -56,6 +78,33 @@ def from_rows(rows: Tensor, shape: torch.Size, *, transposed: bool) -> Tensor:
     if not transposed:
         return rows.reshape(shape)
     return rows.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1)
+
+
+def n_inputs(layer: nn.Module) -> int:
+    """Input channels of a layer."""
+    return cast(int, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
+
+
+def over_weight(layer: nn.Module, per_channel: Tensor) -> Tensor:
+    """(input channels,) -> broadcastable to the layer's weight, whose groups have input channels of their own."""
+    weight = weight_of(layer)
+    if isinstance(layer, _TRANSPOSED):
+        return per_channel.view(-1, *[1] * (weight.ndim - 1))
+    rows = per_channel.view(_groups(layer), -1).repeat_interleave(len(weight) // _groups(layer), dim=0)
+    return rows.view(*rows.shape, *[1] * (weight.ndim - 2))
+
+
+def largest_by_input(layer: nn.Module) -> Tensor:
+    """Largest |w| that each input channel meets: (input channels,)."""
+    weight = weight_of(layer).abs()
+    if isinstance(layer, _TRANSPOSED):
+        return weight.flatten(1).amax(1)
+    by_group = weight.reshape(_groups(layer), -1, *weight.shape[1:]).amax(1)
+    return by_group.reshape(n_inputs(layer), -1).amax(1)
+
+
+def _groups(layer: nn.Module) -> int:
+    return 1 if isinstance(layer, nn.Linear) else cast(int, layer.groups)
 
 
 def layers_for(stage: Stage, layers: dict[str, nn.Module], *, owner: str) -> dict[str, Stage]:

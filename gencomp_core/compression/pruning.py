@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from gencomp_core.compression import importance, masks
 from gencomp_core.compression.allocation import erk_counts
-from gencomp_core.compression.calibration import input_norms, input_statistics, loss_gradients, rows_of
+from gencomp_core.compression.calibration import loss_gradients, rows_of
 from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.layers import from_rows, is_transposed, layers_for, to_rows, weight_of
+from gencomp_core.compression.moments import input_moments, input_sizes
 from gencomp_core.compression.sparsegpt import prune_rows
-from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.pruning import (
     GradientPruning,
     MagnitudePruning,
@@ -20,7 +20,7 @@ from gencomp_core.recipes.pruning import (
     SparseGPTPruning,
     WandaPruning,
 )
-from gencomp_core.workloads.calibration import CalibrationBatch, forward_batches, loss_batches
+from gencomp_core.workloads.calibration import CalibrationBatch, loss_batches
 
 Moment = Callable[[Tensor], Tensor]
 CRITERIA: dict[str, tuple[Moment, Callable[[Tensor, Tensor], Tensor]]] = {
@@ -56,12 +56,10 @@ def prune_by_wanda_(draft: Draft, stage: WandaPruning) -> None:
     chosen = cast(dict[str, WandaPruning], layers_for(stage, layers, owner=draft.owner))
     if not chosen:
         return
-    batches = list(forward_batches(draft.workload, stage.calibration_samples, seed=draft.seed))
-    draft.calibrated_with_(batches)
-    norms = input_norms(draft.model, {name: layers[name] for name in chosen}, batches, seed=draft.seed)
+    norms = input_sizes(draft, chosen, stage.calibration_samples, why="prune")
     for name, own in chosen.items():
         if name in norms:
-            keep = _keep_wanda(layers[name], _finite(norms[name], name), own, group=own.group)
+            keep = _keep_wanda(layers[name], norms[name], own, group=own.group)
         else:
             keep = _keep(layers[name], importance.magnitude(weight_of(layers[name])), own)
         draft.mask_(name, keep)
@@ -74,17 +72,16 @@ def prune_by_sparsegpt_(draft: Draft, stage: SparseGPTPruning) -> None:
     chosen = cast(dict[str, SparseGPTPruning], layers_for(stage, layers, owner=draft.owner))
     if not chosen:
         return
-    batches = list(forward_batches(draft.workload, stage.calibration_samples, seed=draft.seed))
-    draft.calibrated_with_(batches)
-    found = input_statistics(draft.model, {name: layers[name] for name in chosen}, batches, seed=draft.seed)
+    grams = input_moments(draft, chosen, stage.calibration_samples, why="prune")
     for name, own in chosen.items():
         layer = layers[name]
-        if name not in found:
+        if name not in grams:
             draft.mask_(name, _keep(layer, importance.magnitude(weight_of(layer)), own))
             continue
-        gram = _finite(found.pop(name).gram, name)
+        gram = grams.pop(name)
         if name in draft.quantized:
-            draft.mask_(name, _keep_wanda(layer, gram.diagonal().clamp_min(0).sqrt(), own))
+            group = "layer" if isinstance(layer, nn.Embedding) else "row"  # entries differ in how much they are used
+            draft.mask_(name, _keep_wanda(layer, gram.diagonal().clamp_min(0).sqrt(), own, group=group))
             continue
         rows = prune_rows(
             rows_of(layer),
@@ -171,12 +168,3 @@ def _keep_wanda(layer: nn.Module, norms: Tensor, own: PatternStage, *, group: st
     else:
         keep = masks.keep_largest(scores, own.sparsity)
     return from_rows(keep, weight_of(layer).shape, transposed=is_transposed(layer))
-
-
-def _finite(statistics: Tensor, name: str) -> Tensor:
-    if not bool(torch.isfinite(statistics).all()):
-        raise RecipeError(
-            f"The inputs of {name} must be finite to prune by, got infinite or undefined ones. "
-            "Compress less before this stage."
-        )
-    return statistics

@@ -1,6 +1,5 @@
 """Stages that store weights in fewer bits, applied to a draft."""
 
-from collections import Counter
 from functools import partial
 from typing import cast
 
@@ -11,11 +10,18 @@ from gencomp_core.compression.adaround import round_by_adaround
 from gencomp_core.compression.calibration import rows_of
 from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.gptq import round_by_gptq
-from gencomp_core.compression.layers import is_transposed, layers_for, to_rows, weight_of
+from gencomp_core.compression.layers import (
+    is_transposed,
+    layers_for,
+    n_inputs,
+    over_weight,
+    shared_layers,
+    to_rows,
+    weight_of,
+)
 from gencomp_core.compression.moments import input_moments
 from gencomp_core.compression.quantizers import QuantizedWeight, quantize_weight
 from gencomp_core.compression.scaling import awq_scale, scale_inputs_
-from gencomp_core.compression.smoothing import n_inputs, over_weight
 from gencomp_core.recipes.formats import FloatFormat, IntegerFormat
 from gencomp_core.recipes.quantization import FloatCast, WeightQuantization
 
@@ -26,7 +32,7 @@ def quantize_weights_(draft: Draft, stage: WeightQuantization) -> None:
     chosen = cast(dict[str, WeightQuantization], layers_for(stage, draft.layers, owner=draft.owner))
     calibrated = [name for name, own in chosen.items() if own.rounding != "nearest" or own.awq]
     grams = input_moments(draft, calibrated, stage.calibration_samples, why="quantize") if calibrated else {}
-    shared = shared_layers(draft)
+    shared = shared_layers(draft.model)
     scales, weights, rounded = dict[str, Tensor](), dict[str, Tensor](), dict[str, QuantizedWeight]()
     for name, own in chosen.items():
         layer, gram = draft.layers[name], grams.pop(name, None)
@@ -53,12 +59,6 @@ def cast_weights_(draft: Draft, stage: FloatCast) -> None:
         weight = weight_of(layer).float().clone()
         quantized = quantize_weight(weight, FloatFormat(own.format), transposed=is_transposed(layer))
         draft.quantize_(name, quantized, of=weight)
-
-
-def shared_layers(draft: Draft) -> set[str]:
-    """Layers whose weight another module uses too."""
-    users = Counter(id(module._parameters.get("weight")) for module in draft.model.modules())
-    return {name for name, layer in draft.layers.items() if users[id(layer.weight)] > 1}
 
 
 def _round(weight: Tensor, gram: Tensor | None, own: WeightQuantization, *, transposed: bool) -> QuantizedWeight:

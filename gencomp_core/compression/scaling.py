@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from gencomp_core.compression.activations import quantizer_of
 from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.gptq import layer_error
-from gencomp_core.compression.layers import is_transposed, layers_for, weight_layers, weight_of
+from gencomp_core.compression.layers import is_transposed, layers_for, n_inputs, over_weight, weight_layers, weight_of
 from gencomp_core.compression.low_rank import has_branch
 from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.compression.smoothing import (
     BUFFER,
     SmoothedInputs,
-    n_inputs,
-    over_weight,
     quantized_like,
 )
 from gencomp_core.errors import RecipeError

@@ -1,6 +1,6 @@
 """SmoothQuant: outlier channels moved from the input of a layer into its weight."""
 
-from collections import Counter
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from gencomp_core.compression.activations import channel_axis, quantizer_of, watch_inputs
 from gencomp_core.compression.changes import CHANGES
 from gencomp_core.compression.draft import Draft
-from gencomp_core.compression.layers import layers_for, weight_of
+from gencomp_core.compression.folding import Fold, fold_, folds
+from gencomp_core.compression.layers import (
+    largest_by_input,
+    layers_for,
+    n_inputs,
+    over_weight,
+    shared_layers,
+    weight_of,
+)
 from gencomp_core.compression.quantizers import QuantizedWeight, quantize_weight
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.activations import SmoothQuant
@@ -19,8 +27,8 @@ from gencomp_core.workloads.calibration import CalibrationBatch, forward_batches
 
 BUFFER = "input_smoothing"
 """(channels,) float32 on a layer: its input is divided by it."""
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+N_TRIED = 2
+"""Samples on which it is tried whether scales can move into norms."""
 
 
 class InputSmoother:
@@ -61,11 +69,6 @@ class SmoothedInputs:
 CHANGES.add(SmoothedInputs.kind)(SmoothedInputs)
 
 
-def n_inputs(layer: nn.Module) -> int:
-    """Input channels of a layer."""
-    return cast(int, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
-
-
 def along_channels(layer: nn.Module, per_channel: Tensor) -> Tensor:
     """(channels,) -> broadcastable to the layer's input."""
     return per_channel.view(-1, *[1] * (-1 - channel_axis(layer)))
@@ -84,28 +87,6 @@ def smoothing_scale(largest_input: Tensor, largest_weight: Tensor, *, alpha: flo
     return torch.where((largest_input > 0) & (largest_weight > 0), scale, 1.0)
 
 
-def largest_by_channel(layer: nn.Module) -> Tensor:
-    """Largest |w| that each input channel meets: (channels,)."""
-    weight = weight_of(layer).abs()
-    if isinstance(layer, _TRANSPOSED):
-        return weight.flatten(1).amax(1)
-    by_group = weight.reshape(_groups(layer), -1, *weight.shape[1:]).amax(1)
-    return by_group.reshape(n_inputs(layer), -1).amax(1)
-
-
-def over_weight(layer: nn.Module, per_channel: Tensor) -> Tensor:
-    """(channels,) -> broadcastable to the layer's weight, whose groups have input channels of their own."""
-    weight = weight_of(layer)
-    if isinstance(layer, _TRANSPOSED):
-        return per_channel.view(-1, *[1] * (weight.ndim - 1))
-    rows = per_channel.view(_groups(layer), -1).repeat_interleave(len(weight) // _groups(layer), dim=0)
-    return rows.view(*rows.shape, *[1] * (weight.ndim - 2))
-
-
-def _groups(layer: nn.Module) -> int:
-    return 1 if isinstance(layer, nn.Linear) else cast(int, layer.groups)
-
-
 @torch.no_grad()
 def smooth_(draft: Draft, stage: SmoothQuant) -> None:
     """Divide inputs and multiply weights by the scales of their channels; the function stays the same."""
@@ -115,17 +96,49 @@ def smooth_(draft: Draft, stage: SmoothQuant) -> None:
     batches = list(forward_batches(draft.workload, stage.calibration_samples, seed=draft.seed))
     largest = largest_inputs(draft.model, chosen, batches)
     draft.calibrated_with_(batches)
-    draft.change_(SmoothedInputs(tuple(largest)))
-    for name, largest_input in largest.items():
+    folded = _fold_(draft, {name: chosen[name] for name in largest}, largest)
+    alone = tuple(name for name in largest if name not in folded)
+    if alone:
+        draft.change_(SmoothedInputs(alone))
+    for name in alone:
         layer = draft.layers[name]
-        scale = smoothing_scale(largest_input, largest_by_channel(layer), alpha=chosen[name].alpha)
+        scale = smoothing_scale(largest[name], largest_by_input(layer), alpha=chosen[name].alpha)
         smoother: Tensor = getattr(layer, BUFFER)
         smoother.mul_(scale)
-        smoothed = weight_of(layer) * over_weight(layer, scale)
-        if name in draft.quantized:
-            draft.quantize_(name, quantized_like(draft.quantized[name], smoothed))
-        else:
-            weight_of(layer).copy_(smoothed)
+        weight_of(layer).mul_(over_weight(layer, scale))
+    for name in largest.keys() & draft.quantized.keys():
+        draft.quantize_(name, quantized_like(draft.quantized[name], weight_of(draft.layers[name])))
+
+
+def _fold_(draft: Draft, chosen: Mapping[str, SmoothQuant], largest: Mapping[str, Tensor]) -> set[str]:
+    """Move the scales of layers that read a norm into it, the same scale for all of them; the names of these layers.
+
+    The reference is changed alike, so that its layers still see the inputs of the draft's.
+    """
+    run = next(forward_batches(draft.workload, N_TRIED, seed=draft.seed)).run
+    reference = copy.deepcopy(draft.reference)
+    known = {fold.norm: fold for fold in folds(reference, run)}
+    folded: set[str] = set()
+    for fold in folds(draft.model, run):
+        if fold.norm not in known or not _share_a_scale(fold, chosen):
+            continue
+        loudest = torch.stack([largest[name] for name in fold.readers]).amax(0)
+        strongest = torch.stack([largest_by_input(draft.layers[name]) for name in fold.readers]).amax(0)
+        scale = smoothing_scale(loudest, strongest, alpha=chosen[fold.readers[0]].alpha)
+        if len(scale) != len(cast(Tensor, reference.get_submodule(fold.norm).weight)):
+            continue  # channels were removed
+        fold_(draft.model, fold, scale)
+        fold_(reference, known[fold.norm], scale)
+        folded |= set(fold.readers)
+    if folded:
+        draft.reference = reference
+    return folded
+
+
+def _share_a_scale(fold: Fold, chosen: Mapping[str, SmoothQuant]) -> bool:
+    """Whether all readers are smoothed by the same α."""
+    alphas = {chosen[name].alpha if name in chosen else None for name in fold.readers}
+    return len(alphas) == 1 and None not in alphas
 
 
 def _chosen(draft: Draft, stage: SmoothQuant) -> dict[str, SmoothQuant]:
@@ -134,11 +147,11 @@ def _chosen(draft: Draft, stage: SmoothQuant) -> dict[str, SmoothQuant]:
     Raises:
         RecipeError: a layer whose input is quantized already.
     """
-    users = Counter(id(module._parameters.get("weight")) for module in draft.model.modules())
+    shared = shared_layers(draft.model)
     chosen = {}
     for name, own in layers_for(stage, draft.layers, owner=draft.owner).items():
         layer = draft.layers[name]
-        if isinstance(layer, nn.Embedding) or users[id(layer.weight)] > 1:
+        if isinstance(layer, nn.Embedding) or name in shared:
             continue
         if quantizer_of(layer) is not None:
             raise RecipeError(

@@ -308,6 +308,10 @@ class Seq2Seq(nn.Module):
         log_probs, uniform = self.token_log_probs(hidden, attention, state, target[:, 1:])
         return (log_probs, uniform) if with_uniform else log_probs
 
+    def tied_layers(self) -> tuple[str, ...]:
+        """The embedding is the output layer too."""
+        return ("embedding",)
+
     def _embed(self, tokens: Tensor, first: int) -> Tensor:
         dim = self.embedding.embedding_dim
         positions = sinusoids(first, first + tokens.shape[1], dim).to(tokens.device)

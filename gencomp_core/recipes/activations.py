@@ -102,7 +102,9 @@ class SmoothQuant(Stage):
     """Move outlier channels from activations into weights, so that both round well.
 
     The input of a layer is divided by a scale per channel and the columns of its weight are multiplied by it:
-    s = max|x|^α / max|w|^(1 - α), equation 4 of the paper. What the network computes stays the same. Put it
+    s = max|x|^α / max|w|^(1 - α), equation 4 of the paper. What the network computes stays the same. Layers that read
+    a norm which nothing else reads share one scale, and the norm's weights are divided by it: nothing is left at run
+    time. Elsewhere (behind an activation, or where readers are skipped or have another α) the division stays. Put it
     before the stages that quantize: weights that are integers already are rounded again in their format, a layer
     whose input is quantized already is refused. Embeddings, layers whose weight another module shares, and
     layers that calibration never meets are left alone.

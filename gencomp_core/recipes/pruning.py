@@ -136,8 +136,8 @@ class WandaPruning(PatternStage):
     """Zero weights that are small for the inputs they multiply.
 
     The score of a weight is its size times the root mean square of its input column. All inputs are those of the
-    model as it comes to this stage. Layers without an input matrix (embeddings, convolutions with groups, 1-d and
-    3-d convolutions) and layers that calibration never calls are pruned by magnitude, within the layer.
+    model as it comes to this stage. Layers without an input matrix (embeddings, convolutions with groups) and
+    layers that calibration never calls are pruned by magnitude, within the layer.
 
     Attributes:
         sparsity: fraction of weights set to zero, in [0, 1).
@@ -174,8 +174,9 @@ class SparseGPTPruning(PatternStage):
     Column by column, what a zeroed weight did is moved to the columns after it through the inverse of the inputs'
     second moments. All inputs are those of the model as it comes to this stage. Weights that are exactly zero
     stay so and count towards the sparsity. Where no update is possible the stage only masks: quantized layers keep
-    their integers and are masked by Wanda's score; layers without an input matrix (embeddings, convolutions with
-    groups, 1-d and 3-d convolutions) and layers that calibration never calls are pruned by magnitude.
+    their integers and are masked by Wanda's score; layers without an input matrix (look-ups, convolutions with
+    groups) and layers that calibration never calls are pruned by magnitude. An embedding
+    that is the output layer too goes by the gradient of the training loss, in which both of its uses meet.
 
     Attributes:
         sparsity: fraction of weights set to zero, in [0, 1).

@@ -15,9 +15,10 @@ class WeightQuantization(Stage):
     """Round weights to integers of a few bits; activations stay float.
 
     Weights that are exactly zero stay so. GPTQ, AdaRound and AWQ look at the inputs of each layer, in the model
-    as it comes to this stage. Layers without an input matrix (embeddings, convolutions with groups, 1-d and 3-d
-    convolutions) and layers that calibration never calls are rounded to nearest. AWQ also leaves layers alone
-    whose weight another module shares.
+    as it comes to this stage. An embedding that is the output layer too goes by the gradient of the training loss,
+    in which both of its uses meet. Other layers without an input matrix (look-ups, convolutions with groups) and
+    layers that calibration never calls are rounded to nearest. AWQ also leaves layers alone
+    whose weight is used outside of them.
 
     Attributes:
         bits: width of the integers, 1 to 8. One symmetric bit is the sign times the mean |w| of what shares a

@@ -4,11 +4,12 @@ To add one: a class in a file of this folder with a `kind` of its own, its name 
 `compression/`, and a line in `variant.py`.
 """
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
+from gencomp_core.recipes.factorization import LowRankFactorization
 from gencomp_core.recipes.pruning import (
     AdaptivePruning,
     GradientPruning,
@@ -41,24 +42,11 @@ AnyStage = Annotated[
     | ActivationQuantization
     | ChannelPruning
     | HeadPruning
-    | BlockRemoval,
+    | BlockRemoval
+    | LowRankFactorization,
     Field(discriminator="kind"),
 ]
-_CLASSES: tuple[type[Stage], ...] = (
-    MagnitudePruning,
-    WandaPruning,
-    SparseGPTPruning,
-    GradientPruning,
-    AdaptivePruning,
-    WeightQuantization,
-    FloatCast,
-    LowRankCorrection,
-    BiasCorrection,
-    CrossLayerEqualization,
-    SmoothQuant,
-    ActivationQuantization,
-    ChannelPruning,
-    HeadPruning,
-    BlockRemoval,
-)
-STAGES: dict[str, type[Stage]] = {stage.model_fields["kind"].default: stage for stage in _CLASSES}
+STAGES: dict[str, type[Stage]] = {
+    stage.model_fields["kind"].default: stage for stage in get_args(get_args(AnyStage)[0])
+}
+"""Class of each kind, in the order above."""

@@ -6,10 +6,46 @@ from pydantic import Field, model_validator
 
 from gencomp_core.recipes.stage import Stage
 
-_WHOLE = frozenset({"scope", "importance", "refit", "calibration_samples"})
+
+class WidthPruning(Stage):
+    """A stage that removes channels or heads with their weights.
+
+    Attributes:
+        units: what they are called.
+    """
+
+    units: ClassVar[str]
+    whole_stage_fields: ClassVar[frozenset[str]] = frozenset({"scope", "importance", "refit", "calibration_samples"})
+
+    kind: str
+    pruning_ratio: float = Field(ge=0, lt=1, description="fraction of channels or heads removed")
+    scope: Literal["layer", "global"] = Field(
+        default="layer", description="rank within each width or attention, or over the whole network"
+    )
+    importance: Literal["magnitude", "taylor", "random"] = Field(
+        default="magnitude", description="weights of a unit, gradients on calibration losses, or chance as a control"
+    )
+    refit: bool = Field(default=True, description="solve the next layers anew by least squares on calibration inputs")
+    calibration_samples: int = Field(default=64, ge=1, le=10_000, description="samples for gradients and for the refit")
+
+    @model_validator(mode="after")
+    def _one_ranking(self) -> Self:
+        if self.scope == "global" and any("skip" not in override for override in self.layers.values()):
+            raise ValueError(
+                "layers may only skip layers when scope is 'global', because one ranking holds for all. "
+                "Use scope: layer, or {skip: true}."
+            )
+        return self
+
+    def title(self) -> str:
+        """A few words for legends and tables."""
+        extras: list[str] = [self.scope] if self.scope == "global" else []
+        extras += [self.importance] if self.importance != "magnitude" else []
+        extras += [] if self.refit else ["no refit"]
+        return f"{self.pruning_ratio:.0%} of {self.units} removed" + (f" ({', '.join(extras)})" if extras else "")
 
 
-class ChannelPruning(Stage):
+class ChannelPruning(WidthPruning):
     """Remove channels, filters and heads with their weights.
 
     A width is a set of layers that share channels (through additions, norms, concatenations), and shrinks
@@ -31,30 +67,12 @@ class ChannelPruning(Stage):
         "Dependency groups: Fang 2023 (arXiv:2301.12900); L2: Li 2017 (arXiv:1608.08710); Taylor: Molchanov 2019 "
         "(arXiv:1906.10771); least squares: He 2017 (arXiv:1707.06168)"
     )
-    whole_stage_fields: ClassVar[frozenset[str]] = _WHOLE
+    units: ClassVar[str] = "channels"
 
     kind: Literal["channel-pruning"] = "channel-pruning"
-    pruning_ratio: float = Field(ge=0, lt=1, description="fraction of channels removed")
-    scope: Literal["layer", "global"] = Field(
-        default="layer", description="rank channels within each width, or over the whole network"
-    )
-    importance: Literal["magnitude", "taylor", "random"] = Field(
-        default="magnitude", description="weights of a channel, gradients on calibration losses, or chance as a control"
-    )
-    refit: bool = Field(default=True, description="solve the next layers anew by least squares on calibration inputs")
-    calibration_samples: int = Field(default=64, ge=1, le=10_000, description="samples for gradients and for the refit")
-
-    @model_validator(mode="after")
-    def _one_ranking(self) -> Self:
-        _check_one_ranking(self)
-        return self
-
-    def title(self) -> str:
-        """A few words for legends and tables."""
-        return _title(self, "channels")
 
 
-class HeadPruning(Stage):
+class HeadPruning(WidthPruning):
     """Remove whole attention heads.
 
     Queries, keys, values and the projection lose a head's channels together; one head stays in each
@@ -74,27 +92,9 @@ class HeadPruning(Stage):
         "Michel 2019 (arXiv:1905.10650); Taylor: Molchanov 2019 (arXiv:1906.10771); least squares: He 2017 "
         "(arXiv:1707.06168)"
     )
-    whole_stage_fields: ClassVar[frozenset[str]] = _WHOLE
+    units: ClassVar[str] = "heads"
 
     kind: Literal["head-pruning"] = "head-pruning"
-    pruning_ratio: float = Field(ge=0, lt=1, description="fraction of heads removed")
-    scope: Literal["layer", "global"] = Field(
-        default="layer", description="rank heads within each attention, or over the whole network"
-    )
-    importance: Literal["magnitude", "taylor", "random"] = Field(
-        default="magnitude", description="weights of a head, gradients on calibration losses, or chance as a control"
-    )
-    refit: bool = Field(default=True, description="solve the projection anew by least squares on calibration inputs")
-    calibration_samples: int = Field(default=64, ge=1, le=10_000, description="samples for gradients and for the refit")
-
-    @model_validator(mode="after")
-    def _one_ranking(self) -> Self:
-        _check_one_ranking(self)
-        return self
-
-    def title(self) -> str:
-        """A few words for legends and tables."""
-        return _title(self, "heads")
 
 
 class BlockRemoval(Stage):
@@ -134,22 +134,3 @@ class BlockRemoval(Stage):
         if self.blocks:
             return "without " + ", ".join(self.blocks)
         return f"{self.n_blocks} block{'s' if self.n_blocks != 1 else ''} removed"
-
-
-WidthPruning = ChannelPruning | HeadPruning
-
-
-def _check_one_ranking(stage: WidthPruning) -> None:
-    """One ranking over all widths leaves no room for ratios of single layers."""
-    if stage.scope == "global" and any("skip" not in override for override in stage.layers.values()):
-        raise ValueError(
-            "layers may only skip layers when scope is 'global', because one ranking holds for all. "
-            "Use scope: layer, or {skip: true}."
-        )
-
-
-def _title(stage: WidthPruning, what: str) -> str:
-    extras: list[str] = [stage.scope] if stage.scope == "global" else []
-    extras += [stage.importance] if stage.importance != "magnitude" else []
-    extras += [] if stage.refit else ["no refit"]
-    return f"{stage.pruning_ratio:.0%} of {what} removed" + (f" ({', '.join(extras)})" if extras else "")

@@ -1,7 +1,8 @@
 """What every recipe stage promises. A new stage needs examples here, and nothing else."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pydantic
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomp_core.artifact.packing import pack, unpack_into
+from gencomp_core.compression.factorization import whole_layers
 from gencomp_core.compression.layers import weight_layers
 from gencomp_core.compression.scaling import homogeneous_pairs
 from gencomp_core.errors import RecipeError
@@ -88,6 +90,10 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"kind": "head-pruning", "pruning_ratio": 0.5, "importance": "random", "calibration_samples": 2},
     ],
     "block-removal": [{"kind": "block-removal", "n_blocks": 1, "calibration_samples": 2}],
+    "low-rank-factorization": [
+        {"kind": "low-rank-factorization", "rank": 1, "weighting": "none"},
+        {"kind": "low-rank-factorization", "energy": 0.5, "calibration_samples": 2, "layers": {"*a*": {"rank": 2}}},
+    ],
 }
 
 
@@ -120,6 +126,9 @@ WORKLOADS = [TinyDiffusion(), TinyVAE(), Shown()]
 of_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
 of_kind = pytest.mark.parametrize("kind", STAGES)
 of_example = pytest.mark.parametrize("stage", CASES)
+of_calibrated = pytest.mark.parametrize(
+    "stage", [case for case in CASES if "calibration_samples" in STAGES[case.values[0]["kind"]].model_fields]
+)
 
 
 def suited(workload: Bare, kind: str) -> Bare:
@@ -234,6 +243,33 @@ def test_packing_it_is_exact(workload: Bare, stage: dict[str, Any]) -> None:
 
 
 @of_workload
+@of_calibrated
+def test_it_keeps_what_it_was_calibrated_with(
+    workload: Bare, stage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = suited(workload, stage["kind"])
+    used: list[CalibrationBatch] = []
+
+    def watched(batches: Iterable[CalibrationBatch]) -> Iterator[CalibrationBatch]:
+        for batch in batches:
+            yield replace(batch, run=lambda model, batch=batch: used.append(batch) or batch.run(model))  # type: ignore
+
+    for name in ("forward_batches", "loss_batches"):
+        own = getattr(workload, name)
+        monkeypatch.setattr(workload, name, lambda n, *, seed, own=own: watched(own(n, seed=seed)))
+    found = compress(workload, stages_with(stage)).calibration
+    seen: dict[str, dict[str, int]] = {}
+    for batch in used:
+        for stratum, n in batch.strata.items():
+            seen.setdefault(batch.stage, {})[stratum] = n
+    if stage["kind"] == "gradient-pruning":  # it looks at all time steps, and takes the informative ones
+        assert found
+        assert found == {title: seen[title] for title in found}
+    else:
+        assert found == seen
+
+
+@of_workload
 @of_example
 def test_it_does_the_same_every_time(workload: Bare, stage: dict[str, Any]) -> None:
     workload = suited(workload, stage["kind"])
@@ -259,6 +295,13 @@ def test_any_one_layer_can_be_skipped(workload: Bare, kind: str) -> None:
         for pair in homogeneous_pairs(workload.model):
             variant = compress(workload, recipe({**stage, "layers": {pair[0]: {"skip": True}}}))
             assert changed_layers(workload, variant) == everywhere - set(pair)
+        return
+    if kind == "low-rank-factorization":
+        everywhere = changed_layers(workload, compress(workload, recipe(stage)))
+        assert everywhere == set(whole_layers(workload.model)[0])
+        for layer in sorted(everywhere)[::9]:
+            variant = compress(workload, recipe({**stage, "layers": {layer: {"skip": True}}}))
+            assert changed_layers(workload, variant) == everywhere - {layer}, layer
         return
     if kind in CORRECTIONS:
         before, after = (compress(workload, of) for of in (recipe(quantization(2)), stages_with(stage)))

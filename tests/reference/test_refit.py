@@ -52,8 +52,11 @@ def test_uncorrelated_inputs_leave_the_weights_as_they_are() -> None:
         (nn.Linear(6, 4, bias=False), (200, 6)),
         (nn.Conv2d(6, 4, 3, padding=0), (12, 6, 8, 8)),
         (nn.ConvTranspose2d(6, 4, 4, stride=2, padding=1), (30, 6, 7, 7)),
+        (nn.Conv1d(6, 4, 3, padding=1), (60, 6, 9)),
+        (nn.Conv3d(6, 4, (1, 2, 3)), (12, 6, 3, 5, 6)),
+        (nn.ConvTranspose1d(6, 4, 3, stride=2), (60, 6, 9)),
     ],
-    ids=["Linear", "without-bias", "Conv2d", "ConvTranspose2d"],
+    ids=["Linear", "without-bias", "Conv2d", "ConvTranspose2d", "Conv1d", "Conv3d", "ConvTranspose1d"],
 )
 def test_channels_that_the_others_predict_cost_nothing(layer: nn.Module, shape: tuple[int, ...]) -> None:
     model = nn.Sequential(layer).requires_grad_(False)

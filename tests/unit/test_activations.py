@@ -31,8 +31,19 @@ from gencomp_core.recipes.activations import ActivationQuantization
 from gencomp_core.recipes.formats import IntegerFormat
 from gencomp_core.variant import Variant, compress
 from gencomp_core.workloads.base import Workload
-from gencomp_core.workloads.calibration import CalibrationBatch, forward_batches, histogram
-from tests.tiny import Bare, TinyDiffusion, TinyGAN, TinyVAE, TinyVerses, pruning, quantization, recipe, same_bits
+from gencomp_core.workloads.calibration import forward_batches, histogram
+from tests.tiny import (
+    Made,
+    TinyDiffusion,
+    TinyGAN,
+    TinyVAE,
+    TinyVerses,
+    noise,
+    pruning,
+    quantization,
+    recipe,
+    same_bits,
+)
 
 WORKLOADS = [TinyDiffusion(), TinyGAN(), TinyVAE(), TinyVerses()]
 of_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
@@ -48,10 +59,6 @@ def stage(**fields: Any) -> ActivationQuantization:
     made = recipe(activations(**fields)).stages[0]
     assert isinstance(made, ActivationQuantization)
     return made
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def outputs(workload: Workload, model: nn.Module) -> list[Tensor]:
@@ -75,22 +82,6 @@ def seen_by(layer: nn.Module, x: Tensor) -> Tensor:
         layer(x)
     handle.remove()
     return met[0]
-
-
-class Made(Bare):
-    """A workload around any model, calibrated on given inputs."""
-
-    def __init__(self, model: nn.Module, *inputs: Tensor) -> None:
-        self.model, self.name, self.inputs = model.eval().requires_grad_(False), "made", inputs
-
-    def empty_network(self) -> nn.Module:
-        return copy.deepcopy(self.model)
-
-    def forward_batches(self, n: int, *, seed: int) -> list[CalibrationBatch]:
-        return [CalibrationBatch(f"t={i}", {"all": n}, lambda model, x=x: model(x)) for i, x in enumerate(self.inputs)]
-
-    def loss_batches(self, n: int, *, seed: int) -> list[CalibrationBatch]:
-        return []
 
 
 def compressed(workload: Made, *stages: dict[str, object]) -> Variant:

@@ -31,6 +31,12 @@ LAYERS = [
     (nn.ConvTranspose2d(3, 4, 4, stride=2, padding=1), (2, 3, 5, 6)),
     (nn.ConvTranspose2d(3, 4, (3, 2), stride=(1, 3), padding=(2, 0)), (2, 3, 5, 4)),
     (nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1), (2, 3, 4, 4)),
+    (nn.ConvTranspose2d(3, 4, (2, 3), stride=2, padding=(3, 0), dilation=(1, 2)), (2, 3, 6, 4)),
+    (nn.Conv2d(3, 4, (4, 3), padding="same", padding_mode="reflect"), (2, 3, 6, 5)),
+    (nn.Conv1d(3, 4, 5, stride=2, padding=2, padding_mode="circular"), (2, 3, 9)),
+    (nn.Conv3d(3, 4, (1, 2, 3), stride=(1, 2, 1), padding=1, dilation=(1, 1, 2)), (2, 3, 3, 4, 5)),
+    (nn.ConvTranspose1d(3, 4, 4, stride=3, output_padding=1), (2, 3, 5)),
+    (nn.ConvTranspose3d(3, 4, (1, 2, 3), stride=(2, 1, 2), padding=(0, 1, 1)), (2, 3, 3, 4, 2)),
 ]
 
 
@@ -59,6 +65,7 @@ def test_embeddings_and_grouped_convolutions_have_no_such_matrix() -> None:
     assert input_matrix(nn.Embedding(4, 2), torch.tensor([1])) is None
     assert input_matrix(nn.Conv2d(4, 4, 3, groups=2), noise((1, 4, 5, 5))) is None
     assert input_matrix(nn.ConvTranspose2d(4, 4, 3, groups=2), noise((1, 4, 5, 5))) is None
+    assert input_matrix(nn.Conv1d(4, 4, 3, groups=2), noise((1, 4, 5))) is None
 
 
 def test_moments_are_those_of_all_rows_together() -> None:
