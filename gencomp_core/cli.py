@@ -14,7 +14,16 @@ import typer
 from rich.table import Column, Table
 
 from gencomp_core.errors import EvaluationError, GenCompError
-from gencomp_core.printing import count, err, latency_line, out, print_json, print_measurement, reporter
+from gencomp_core.printing import (
+    count,
+    err,
+    latency_line,
+    out,
+    print_json,
+    print_layers,
+    print_measurement,
+    reporter,
+)
 
 if TYPE_CHECKING:
     from gencomp_core.store import Store
@@ -101,11 +110,7 @@ def inspect(
     facts = [asdict(layer) for layer in layer_facts(workload)]
     if as_json:
         return print_json({"workload": workload, "layers": facts})
-    table = Table(Column("layer", no_wrap=True), "kind", "shape", "parameters", "MACs per sample", box=None)
-    for row in facts:
-        shape = " × ".join(map(str, row["shape"]))
-        table.add_row(row["name"], row["kind"], shape, count(row["n_params"]), count(row["macs"]))
-    out.print(table)
+    print_layers(facts)
     return None
 
 

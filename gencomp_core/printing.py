@@ -2,15 +2,18 @@
 
 import json
 import sys
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Column, Table
 
 from gencomp_core.records import Measurement, Progress, Quality
 
 SECONDS_A_LINE = 1.0
+LINE = 100
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -55,6 +58,48 @@ def print_measurement(measurement: Measurement) -> None:
         ]
     lines += [f"  {latency_line(latency.model_dump())}" for latency in measurement.latency]
     out.print("\n".join(lines), markup=False)
+
+
+def print_layers(layers: Sequence[Mapping[str, Any]]) -> None:
+    """Layers with their cost and what can't be done to them, the reasons as numbered footnotes.
+
+    Args:
+        layers: plain `LayerFacts`.
+    """
+    refusals = (refusal for layer in layers for refusal in layer["cannot"].items())
+    notes = {refusal: str(number) for number, refusal in enumerate(dict.fromkeys(refusals), start=1)}
+    table = Table(
+        Column("layer", no_wrap=True),
+        "kind",
+        "shape",
+        Column("parameters", justify="right"),
+        Column("MACs a sample", justify="right"),
+        "not",
+        box=None,
+        pad_edge=False,
+    )
+    for layer in layers:
+        shape = " × ".join(map(str, layer["shape"]))
+        numbers = " ".join(notes[refusal] for refusal in layer["cannot"].items())
+        table.add_row(layer["name"], layer["kind"], shape, count(layer["n_params"]), count(layer["macs"]), numbers)
+    out.print(table)
+    everywhere = [kind for kind in _stages_of(layers) if all(kind in layer["can"] for layer in layers)]
+    lines = ["", *_wrapped(f"Every layer can take {', '.join(everywhere) or 'no stage'}.")]
+    if notes:
+        lines.append('A number under "not" is a stage that leaves the layer as it is:')
+    for (kind, reason), number in notes.items():
+        lines += _wrapped(f"  {number}  {kind}: {reason}")
+    out.print("\n".join(lines), markup=False)
+
+
+def _wrapped(text: str) -> list[str]:
+    """Lines of at most 100 characters, those after the first indented."""
+    return textwrap.wrap(text, LINE, subsequent_indent="     ", break_on_hyphens=False)
+
+
+def _stages_of(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All stages that are spoken of, those that can be applied first."""
+    return list(dict.fromkeys(kind for layer in layers for kind in (*layer["can"], *layer["cannot"])))
 
 
 def _beside(quality: Quality) -> str:

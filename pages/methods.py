@@ -1,10 +1,10 @@
-"""Methods: what every stage does, where it comes from, and how to write it."""
+"""Methods: what every stage does, when it helps, where it comes from, and how to write it."""
 
-import pandas as pd
 import streamlit as st
 
 from gencomp_core.records import FIGURES, METRICS
 from gencomp_core.services.techniques import technique_table
+from pages._methods_views import technique
 from pages._widgets import ARROWS, pick_workload
 
 pick_workload()
@@ -12,7 +12,7 @@ st.title("Methods")
 rows = technique_table()
 st.markdown(
     f"**{len(rows)} stages** make a recipe, in any order and as often as you like. Each is a plain function from a "
-    "paper; what runs is what is packed."
+    "paper; what runs is what is packed. Open one to see what it does to a bundled model, and when it helps."
 )
 wanted = st.text_input("Search", key="methods.search", bind="query-params", placeholder="such as Hessian, 2:4 or head")
 words = wanted.lower().split()
@@ -22,12 +22,7 @@ if len(found) < len(rows):
 for family in dict.fromkeys(row["family"] for row in found):
     st.subheader(family.capitalize())
     for row in (row for row in found if row["family"] == family):
-        with st.expander(f"**{row['kind']}**: {row['help']}"):
-            if row["about"]:
-                st.markdown(row["about"])
-            st.dataframe(pd.DataFrame(row["fields"]), hide_index=True, key=f"methods.{row['kind']}")
-            st.caption(f"Source: {row['source']}")
-            st.code(row["example"], language="yaml")
+        technique(row)
 
 st.subheader("How numbers are made")
 st.markdown("\n".join(f"- **{facts.title}** {ARROWS[facts.better]}: {facts.about}" for facts in METRICS.values()))

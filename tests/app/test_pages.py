@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest, app_test
 
 from gencomp_core.recipes.stages import STAGES
 from gencomp_core.services import ablations as reading
-from gencomp_core.services import library
+from gencomp_core.services import library, pictures
+from gencomp_core.services.pictures import recorded_pictures
 from gencomp_core.store import Store
 from gencomp_core.training.ablations import ABLATIONS
 from tests.made import measurement
@@ -473,6 +474,33 @@ def test_methods_shows_every_stage_and_finds_one_by_a_word(path: Path) -> None:
     assert len(fine(at.run()).expander) == 0
     at.text_input(key="methods.search").set_value("SparseGPT")
     assert [part.label.split("*")[2] for part in fine(at.run()).expander] == ["sparsegpt-pruning"]
+
+
+def test_methods_draws_a_stage_when_it_is_opened_and_nothing_before(path: Path) -> None:
+    assert not fine(open_page("methods")).get("plotly_chart")
+    at = fine(open_page("methods", **{"methods.magnitude-pruning": "true"}))
+    assert len(at.get("plotly_chart")) == len(recorded_pictures("magnitude-pruning")) > 0
+    assert "When it helps." in at.info[0].value
+    assert "kind: magnitude-pruning" in text_of(at)
+
+
+def test_methods_names_the_command_for_a_stage_without_pictures(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "FOLDER", tmp_path)
+    at = fine(open_page("methods", **{"methods.head-pruning": "true"}))
+    assert "There are no recorded pictures of head-pruning yet" in text_of(at)
+    assert "python -m tools.record_methods head-pruning" in text_of(at)
+
+
+def test_methods_names_damaged_pictures_and_goes_on(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "FOLDER", tmp_path)
+    (tmp_path / "head-pruning.json").write_text("{")
+    at = fine(open_page("methods", **{"methods.head-pruning": "true"}))
+    assert "head-pruning.json holds no pictures" in at.error[0].value
+    assert "kind: head-pruning" in text_of(at)
 
 
 # Speed

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,28 @@ def test_layers_are_listed_with_their_cost(run: Run) -> None:
     assert sum(layer["macs"] for layer in document["layers"]) > 1_000_000
     shown = run("inspect", "fashion-vae").out
     assert all(layer["name"] in shown for layer in document["layers"])
+
+
+def test_layers_are_listed_with_what_cannot_be_done_to_them(run: Run) -> None:
+    layers = run("inspect", "fashion-vae", "--json").document["layers"]
+    lines = re.sub(r"\n {5}(?=\S)", " ", run("inspect", "fashion-vae").out).splitlines()  # unwrapped
+    notes = dict(line.split(maxsplit=1) for line in lines if re.match(r"  \d+  ", line))
+    told = {note: number for number, note in notes.items()}
+    assert len(told) == len(notes), "a reason stands there twice"
+    for layer in layers:
+        (line,) = [line for line in lines if line.startswith(f"{layer['name']} ")]
+        wanted = {told[f"{kind}: {reason}"] for kind, reason in layer["cannot"].items()}
+        cells = re.split(r"\s{2,}", line.strip())
+        assert set(cells[5].split() if len(cells) > 5 else []) == wanted, line
+    assert set(notes.values()) == {f"{kind}: {reason}" for own in layers for kind, reason in own["cannot"].items()}
+    (everywhere,) = [line for line in lines if line.startswith("Every layer can take ")]
+    for kind in STAGES:
+        assert (kind in everywhere) == all(kind in layer["can"] for layer in layers), kind
+
+
+@pytest.mark.parametrize("workload", ["fashion-diffusion", "verses-transformer"])
+def test_layers_fit_into_100_columns(run: Run, workload: str) -> None:
+    assert max(map(len, run("inspect", workload).out.splitlines())) <= 100
 
 
 # The whole way, as a user goes it
