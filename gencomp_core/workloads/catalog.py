@@ -84,6 +84,15 @@ for _card in (
         sibling_of="fashion-diffusion",
     ),
     WorkloadCard(
+        name="fashion-diffusion-w50",
+        title="Fashion diffusion, width 0.5",
+        modality="image",
+        metric="fid",
+        summary="the diffusion model at half its width, trained from scratch",
+        factory="gencomp_core.workloads.fashion:FashionDiffusionHalf",
+        sibling_of="fashion-diffusion",
+    ),
+    WorkloadCard(
         name="verses-transformer-w75",
         title="Verse Transformer, width 0.75",
         modality="text",

@@ -122,6 +122,14 @@ class FashionDiffusionThreeQuarters(FashionDiffusion):
     summary = "the diffusion model at 0.75 of its width, trained from scratch"
 
 
+class FashionDiffusionHalf(FashionDiffusion):
+    """The same network at half the width, trained from scratch with as many steps."""
+
+    name = "fashion-diffusion-w50"
+    title = "Fashion diffusion, width 0.5"
+    summary = "the diffusion model at half its width, trained from scratch"
+
+
 class _LatentWorkload(_FashionWorkload):
     """What the models share that make an image from a latent in one step."""
 
