@@ -116,8 +116,15 @@ def latency_line(latency: dict[str, Any]) -> str:
     return (
         f"latency       {latency['median_ms']:.1f} ms [{latency['low_ms']:.1f}, {latency['high_ms']:.1f}] "
         f"{latency['runtime']}, batch {latency['batch']}; dense {latency['dense_median_ms']:.1f} ms, "
-        f"ratio {latency['ratio']:.3f} ({latency['verdict']}{busy})"
+        f"ratio {latency['ratio']:.3f} ({latency['verdict']}{busy}){_in_other_runtime(latency)}"
     )
+
+
+def _in_other_runtime(latency: dict[str, Any]) -> str:
+    """How eager compares, and what really ran; nothing for eager itself."""
+    if latency["runtime"] == "eager" or not latency.get("eager_ratio"):
+        return ""
+    return f"; {1 / latency['eager_ratio']:.2f} × the speed of dense in eager; ran {latency['ran']}"
 
 
 def count(value: int | None) -> str:

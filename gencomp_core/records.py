@@ -151,9 +151,11 @@ class Latency(Record):
         dense_median_ms: dense model in the same runtime, same rounds.
         dense_eager_median_ms: dense model in torch eager, same rounds.
         ratio, ratio_low, ratio_high: compressed / dense CPU time of the same round: median, quartiles.
+        eager_ratio: compressed / dense in torch eager, median of the same rounds; None in old measurements.
         noise_low, noise_high: ratios that mean nothing here: 5 to 95 % of dense against itself, at least ±5 %.
         verdict: `tie` when the ratio lies within the noise, `unclear` when it does not but the machine was busy.
         busy: another process took the core for a notable part of the time.
+        ran: what really ran, which may not be all that the recipe asks for; empty in old measurements.
         machine: processor that it was measured on.
         measured_at: ISO date and time, UTC.
     """
@@ -175,6 +177,8 @@ class Latency(Record):
     verdict: LatencyVerdict
     busy: bool
     machine: str
+    eager_ratio: float | None = None
+    ran: str = ""
     measured_at: str
 
 

@@ -52,7 +52,7 @@ def measured_view(store: Store, measurement: Measurement) -> None:
     status_line(measurement.status, conditions_text(measurement))
     _stored_samples(store, measurement)
     all_figures(measurement)
-    timed = next((latency for latency in measurement.latency if latency.batch == 1), None)
+    timed = next((own for own in measurement.latency if own.batch == 1 and own.runtime == "eager"), None)
     account = honesty(
         measurement.tensors,
         size_bytes=measurement.size_bytes,

@@ -213,7 +213,7 @@ def beside_quality(quality: Quality) -> str:
 
 def latency_tile(place: Any, measurement: Measurement) -> None:
     """Eager latency at batch 1 against dense, measured interleaved."""
-    timed = [latency for latency in measurement.latency if latency.batch == 1]
+    timed = [latency for latency in measurement.latency if latency.batch == 1 and latency.runtime == "eager"]
     if not timed:
         place.metric("Latency ↓", "not measured", border=True)
         return

@@ -173,6 +173,11 @@ def quantization(bits: int, **fields: object) -> dict[str, object]:
     return {"kind": "weight-quantization", "bits": bits, **fields}
 
 
+def activations(bits: int = 8, **fields: object) -> dict[str, object]:
+    """Plain form of a stage that rounds activations."""
+    return {"kind": "activation-quantization", "bits": bits, **fields}
+
+
 def recipe(*stages: dict[str, object]) -> Recipe:
     """Recipe of plain stages."""
     return Recipe.from_dict({"stages": list(stages)})

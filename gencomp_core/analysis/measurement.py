@@ -1,9 +1,10 @@
 """One measurement: compress, pack, reload, sample, compare with dense at the same seeds."""
 
 import copy
+import hashlib
 import time
-from collections.abc import Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,9 +16,10 @@ from gencomp_core.analysis.judging import check_count, judge_for
 from gencomp_core.analysis.samples import Drawer
 from gencomp_core.artifact.packing import PackedWeights, pack, unpack_into
 from gencomp_core.compression.layers import weight_layers, weight_of
+from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.errors import EvaluationError
 from gencomp_core.evaluate.cost import count_macs, count_params
-from gencomp_core.evaluate.latency import interleave
+from gencomp_core.evaluate.latency import ROUNDS, interleave
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import (
     METRICS,
@@ -29,8 +31,9 @@ from gencomp_core.records import (
 )
 from gencomp_core.runtime_env import machine, versions
 from gencomp_core.runtimes.registry import runtimes
+from gencomp_core.runtimes.subject import Subject
 from gencomp_core.variant import compress
-from gencomp_core.workloads.base import Settings, Workload, complete_settings, makes_texts
+from gencomp_core.workloads.base import Settings, Workload, complete_settings, makes_texts, work
 
 _dense_sizes: dict[tuple[str, str], int] = {}
 
@@ -80,12 +83,20 @@ class Shipped:
         workload, recipe: what it is.
         packed: the weights file.
         model: filled from that file; what is sampled and timed.
+        quantized: integers behind its weights, by layer name.
     """
 
     workload: Workload
     recipe: Recipe
     packed: PackedWeights
     model: nn.Module
+    quantized: Mapping[str, QuantizedWeight] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> Subject:
+        """What runtimes are given."""
+        key = hashlib.sha256(self.packed.content).hexdigest()[:16]
+        return Subject(self.workload, self.model, self.quantized, key)
 
     @classmethod
     def of(cls, workload: Workload, recipe: Recipe, *, seed: int = 0, content: bytes | None = None) -> "Shipped":
@@ -94,11 +105,11 @@ class Shipped:
         if content is not None:
             found = unpack_into(content, model)
             packed = pack(model, found.quantized, found.changes)
-            return cls(workload, recipe, replace(packed, content=content), model.eval())
+            return cls(workload, recipe, replace(packed, content=content), model.eval(), found.quantized)
         variant = compress(workload, recipe, seed=seed)
         packed = pack(variant.model, variant.quantized, variant.changes)
-        unpack_into(packed.content, model)
-        return cls(workload, recipe, packed, model.eval())
+        found = unpack_into(packed.content, model)
+        return cls(workload, recipe, packed, model.eval(), found.quantized)
 
 
 def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[Progress, None, Measurement]:
@@ -161,24 +172,34 @@ def cost_fields(workload: Workload, recipe: Recipe, model: nn.Module, packed: Pa
     }
 
 
-def measure_latency(
-    workload: Workload, model: nn.Module, *, runtime: str, batch: int, settings: Settings, rounds: int = 15
-) -> Latency:
-    """Time to generate a batch, interleaved with dense in the same runtime and with a copy of dense.
+def measure_latency(subject: Subject, *, runtime: str, batch: int, settings: Settings, rounds: int = ROUNDS) -> Latency:
+    """Time to generate a batch, interleaved with dense in the same runtime, a copy of it, and dense in eager.
 
     The copy is the noise floor. It has weights of its own: one dense model run twice in a row would
     find its weights in the cache, and everything else would look slower than it is.
+
+    Raises:
+        EvaluationError, MissingDependencyError: the runtime can't take the model over.
     """
-    prepare = runtimes[runtime]
-    models = {"compressed": model, "dense": workload.model, "again": copy.deepcopy(workload.model)}
-    runs = {name: prepare(workload, own, batch=batch, settings=settings) for name, own in models.items()}
+    workload = subject.workload
+    dense = Subject.dense(workload)
+    open_with = runtimes[runtime]
+    opened = {
+        "compressed": open_with(subject),
+        "dense": open_with(dense),
+        "again": open_with(replace(dense, model=copy.deepcopy(workload.model))),
+    }
+    networks = {name: own.network for name, own in opened.items()}
+    if runtime != "eager":
+        networks["eager"] = workload.model
+    runs = {name: _generation(workload, network, batch, settings) for name, network in networks.items()}
     threads = torch.get_num_threads()
     timing = interleave(runs, threads=threads, rounds=rounds)
     low, ratio, high = timing.ratio("compressed", "dense")
     noise_low, noise_high = timing.noise_band("again", "dense")
     tie = low <= 1 <= high or noise_low <= ratio <= noise_high
     quartiles = [float(value) for value in np.percentile(timing.wall_ms["compressed"], [25, 50, 75])]
-    dense_median = float(np.median(timing.wall_ms["dense"]))
+    medians = {name: float(np.median(values)) for name, values in timing.wall_ms.items()}
     return Latency(
         runtime=runtime,
         batch=batch,
@@ -187,18 +208,27 @@ def measure_latency(
         median_ms=quartiles[1],
         high_ms=quartiles[2],
         n_runs=rounds,
-        dense_median_ms=dense_median,
-        dense_eager_median_ms=dense_median,
+        dense_median_ms=medians["dense"],
+        dense_eager_median_ms=medians.get("eager", medians["dense"]),
         ratio=float(ratio),
         ratio_low=float(low),
         ratio_high=float(high),
+        eager_ratio=float(timing.ratio("compressed", "eager" if "eager" in networks else "dense")[1]),
         noise_low=float(noise_low),
         noise_high=float(noise_high),
         verdict=_verdict(float(ratio), tie=tie, busy=timing.busy),
         busy=timing.busy,
+        ran=opened["compressed"].ran,
         machine=str(machine()["processor"]),
         measured_at=now(),
     )
+
+
+def _generation(workload: Workload, network: nn.Module, batch: int, settings: Settings) -> Callable[[], object]:
+    def run() -> object:
+        return work(workload, network, 0, batch, settings=settings)
+
+    return run
 
 
 def _verdict(ratio: float, *, tie: bool, busy: bool) -> LatencyVerdict:

@@ -1,16 +1,11 @@
 """torch eager: the network's own forward pass, layer by layer."""
 
-from collections.abc import Callable
-
-from torch import nn
-
-from gencomp_core.workloads.base import Settings, Workload, work
+from gencomp_core.compression.activations import quantizer_of
+from gencomp_core.runtimes.subject import Opened, Subject
 
 
-def generator_run(workload: Workload, model: nn.Module, *, batch: int, settings: Settings) -> Callable[[], object]:
-    """One whole generation of `batch` samples, ready to be called and timed."""
-
-    def run() -> object:
-        return work(workload, model, 0, batch, settings=settings)
-
-    return run
+def open_eager(subject: Subject) -> Opened:
+    """The model as it is: integers are widened to floats before anything is computed."""
+    rounded = any(quantizer_of(layer) for layer in subject.model.modules())
+    ran = "float32, weights widened on loading" if subject.quantized else "float32"
+    return Opened(subject.model, f"{ran}, inputs rounded in float32" if rounded else ran)

@@ -1,22 +1,10 @@
 """The runtimes that users pick from."""
 
-from collections.abc import Callable
-from typing import Protocol
-
-from torch import nn
-
 from gencomp_core.registry import Registry
-from gencomp_core.runtimes import eager
-from gencomp_core.workloads.base import Settings, Workload
-
-
-class Runtime(Protocol):
-    """Prepares one whole generation of `batch` samples, ready to be called and timed."""
-
-    def __call__(self, workload: Workload, model: nn.Module, *, batch: int, settings: Settings) -> Callable[[], object]:
-        """Work to be timed."""
-        ...
-
+from gencomp_core.runtimes.eager import open_eager
+from gencomp_core.runtimes.openvino import open_openvino
+from gencomp_core.runtimes.subject import Runtime
 
 runtimes: Registry[Runtime] = Registry("runtime")
-runtimes.add("eager")(eager.generator_run)
+runtimes.add("eager")(open_eager)
+runtimes.add("openvino")(open_openvino)

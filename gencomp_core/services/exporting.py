@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gencomp_core.analysis.measurement import dense_size, measure_latency
+from gencomp_core.analysis.measurement import Shipped, dense_size, measure_latency
 from gencomp_core.artifact.load import LoadedArtifact, load_artifact
 from gencomp_core.artifact.manifest import WEIGHTS_FILE, Manifest
 from gencomp_core.artifact.save import save_artifact
@@ -103,8 +103,8 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _latency(artifact: LoadedArtifact) -> dict[str, Any]:
+    shipped = Shipped.of(artifact.workload, artifact.recipe, content=artifact.content)
     with threads(1):
-        latency = measure_latency(
-            artifact.workload, artifact.model, runtime="eager", batch=1, settings=artifact.manifest.selftest.settings
-        )
+        settings = artifact.manifest.selftest.settings
+        latency = measure_latency(shipped.subject, runtime="eager", batch=1, settings=settings)
     return latency.model_dump(mode="json")

@@ -68,4 +68,7 @@ def _verdict(zeros: float, saved: int, size: int, dense: int, latency: Latency |
         speed = f"no faster in {latency.runtime} (the difference is within this machine's noise)"
     else:
         speed = f"{1 / latency.ratio:.2f} × the speed of dense in {latency.runtime}"
-    return f"{size_part}. It is {speed}: zeros and small integers run as ordinary floats there."
+    what_ran = "zeros and small integers run as ordinary floats there"
+    if latency.runtime != "eager":
+        what_ran = f"what ran is {latency.ran}"
+    return f"{size_part}. It is {speed}: {what_ran}."

@@ -73,7 +73,7 @@ def measure(
         report(Progress(f"timing {runtime}, batch {batch}", number, len(missing)))
         shipped = shipped or Shipped.of(workload, recipe, seed=seed, content=content)
         with threads(1):
-            latency = measure_latency(workload, shipped.model, runtime=runtime, batch=batch, settings=request.settings)
+            latency = measure_latency(shipped.subject, runtime=runtime, batch=batch, settings=request.settings)
         timed.append(latency)
         if store:
             store.save_latency(request.signature, latency)

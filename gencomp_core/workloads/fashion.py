@@ -215,6 +215,7 @@ class FashionVAEWorkload(_LatentWorkload):
     name = "fashion-vae"
     title = "Fashion VAE"
     summary = "class-conditional convolutional variational autoencoder, one step a sample"
+    entry = "generate"
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""

@@ -119,6 +119,12 @@ def test_a_difference_is_told_as_a_factor_of_speed(ratio: float, verdict: str, w
     assert f"It is {words} the speed of dense in eager" in verdict_of(ratio=ratio, verdict=verdict)
 
 
+def test_another_runtime_says_what_ran_there() -> None:
+    told = verdict_of(ratio=0.5, verdict="faster", runtime="openvino", ran="int8 × 4, float × 2")
+    assert "2.00 × the speed of dense in openvino: what ran is int8 × 4, float × 2." in told
+    assert "zeros and small integers run as ordinary floats there" in verdict_of(ratio=0.5, verdict="faster")
+
+
 def test_nothing_is_said_of_speed_when_the_machine_was_busy() -> None:
     assert "× the speed" not in verdict_of(ratio=0.5, verdict="unclear", busy=True)
 

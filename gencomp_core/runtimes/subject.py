@@ -1,0 +1,60 @@
+"""What a runtime is given, and what it gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from gencomp_core.compression.quantizers import QuantizedWeight
+from gencomp_core.workloads.base import Workload
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model that is to be executed.
+
+    Attributes:
+        workload: that it belongs to.
+        model: fake-quantized, in eval mode; never changed.
+        quantized: integers behind its weights, by layer name.
+        key: differs between models with other weights or another structure.
+    """
+
+    workload: Workload
+    model: nn.Module
+    quantized: Mapping[str, QuantizedWeight]
+    key: str
+
+    @classmethod
+    def dense(cls, workload: Workload) -> "Subject":
+        """The dense model of a workload."""
+        return cls(workload, workload.model, {}, f"dense-{workload.weights_hash}")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A model in a runtime.
+
+    Attributes:
+        network: takes the model's place in the workload's sampler.
+        ran: what really runs, in a few words.
+        size_bytes: of the runtime's own files; None where there are none.
+    """
+
+    network: nn.Module
+    ran: str
+    size_bytes: int | None = None
+
+
+class Runtime(Protocol):
+    """Opens models for execution."""
+
+    def __call__(self, subject: Subject) -> Opened:
+        """The model, ready to sample with as many threads as torch uses now.
+
+        Raises:
+            EvaluationError: this runtime can't take the model over.
+            MissingDependencyError: its package is not installed.
+        """
+        ...
