@@ -74,7 +74,7 @@ class CompiledCall:
         self.requests: dict[int, Any] = {}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The program's output, a copy: (n, ...) float32."""
+        """The program's output, a copy where the inputs are: (n, ...) float32."""
         batch = self._batch(inputs)
         if batch not in self.requests:
             self.requests[batch] = self._compile(batch)
@@ -84,7 +84,7 @@ class CompiledCall:
             for x, spec in zip(inputs, self.program.inputs, strict=True)
         ]
         request.infer(arrays, share_inputs=True)
-        return torch.from_numpy(request.get_output_tensor(0).data.copy())
+        return torch.from_numpy(request.get_output_tensor(0).data.copy()).to(inputs[0].device)
 
     def _batch(self, inputs: tuple[Tensor, ...]) -> int:
         for x, spec in zip(inputs, self.program.inputs, strict=True):

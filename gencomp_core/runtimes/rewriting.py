@@ -64,12 +64,12 @@ class RoundedWeight(nn.Module):
 
 
 def rewritten(model: nn.Module, quantized: Mapping[str, QuantizedWeight]) -> tuple[nn.Module, Counter[str]]:
-    """A copy of a model in which graph compilers find integers, and how many layers run in which way.
+    """A copy of a model, on the CPU, in which graph compilers find integers, and how many layers run in which way.
 
     Symmetric integers with one scale a channel (or tensor) keep their scales, also below 8 bits. Others are rounded
     once more, to 8 bits a channel, where the inputs of their layer are integers; else they become floats.
     """
-    made = copy.deepcopy(model)
+    made = copy.deepcopy(model).cpu()
     ways: Counter[str] = Counter()
     for name, layer in weight_layers(made).items():
         rounds_input = _show_input_scales_(layer)
