@@ -12,6 +12,9 @@ from gencomp_core.recipes.recipe import Recipe
 METHOD_VERSION = "1"
 """Raise when a change to sampling, metrics, packing or stages gives other numbers for the same request."""
 
+STAGE_VERSIONS = {"sparsegpt-pruning": "2", "smooth-quant": "2", "gptq": "2", "adaround": "2"}
+"""The same for one kind of stage or way of rounding: recipes without it keep their measurements."""
+
 Status = Literal["measured", "simulated", "failed"]
 Better = Literal["lower", "higher"]
 LatencyVerdict = Literal["faster", "slower", "tie", "unclear"]
@@ -230,12 +233,22 @@ class EvaluationRequest(Record):
     def signature(self) -> str:
         """16 hex digits; equal for equal requests under the same method version."""
         recipe = Recipe.from_dict(self.recipe).signature
-        text = json.dumps([METHOD_VERSION, recipe, self.model_dump(exclude={"recipe"})], sort_keys=True)
+        version = " ".join([METHOD_VERSION, *_stage_versions(self.recipe)])
+        text = json.dumps([version, recipe, self.model_dump(exclude={"recipe"})], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def dense(self) -> "EvaluationRequest":
         """The same request for the dense model."""
         return self.model_copy(update={"recipe": {"stages": []}})
+
+
+def _stage_versions(recipe: dict[str, Any]) -> list[str]:
+    """What of a recipe has a version of its own, with it."""
+    used = set()
+    for stage in recipe["stages"]:
+        own = [stage, *dict(stage.get("layers") or {}).values()]
+        used |= {stage["kind"], *(fields.get("rounding") for fields in own)}
+    return [f"{name} {STAGE_VERSIONS[name]}" for name in sorted(STAGE_VERSIONS) if name in used]
 
 
 class Measurement(Record):
