@@ -34,7 +34,7 @@ MODEL_FILE, FACTS_FILE = "model.xml", "facts.json"
 _EXPORTED_WITH = 3  # samples; 1 would be taken for a size that never changes
 
 
-def open_openvino(subject: Subject) -> Opened:
+def open_openvino(subject: Subject, *, stored: Path | None = None) -> Opened:
     """The model in OpenVINO, converted once for its weights.
 
     Raises:
@@ -50,15 +50,16 @@ def open_openvino(subject: Subject) -> Opened:
     except PackageNotFoundError:
         raise MissingDependencyError("The runtime openvino needs a package: pip install openvino.") from None
     program = program_of(subject.workload, subject.model)
-    folder = _folder(subject, installed)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / FACTS_FILE).exists():
-            _convert(subject, folder)
+    folder = stored or _folder(subject, installed)
+    if not stored:
+        with FileLock(f"{folder}.lock"):
+            if not (folder / FACTS_FILE).exists():
+                _convert(subject, folder)
     facts: dict[str, Any] = json.loads((folder / FACTS_FILE).read_text())
     call = CompiledCall(program, folder / MODEL_FILE)
     network = StandIn(subject.model, entry_of(subject.workload), call)
-    size = sum(path.stat().st_size for path in folder.glob("model.*"))
-    return Opened(network, str(facts["ran"]), size)
+    files = {name: folder / name for name in (MODEL_FILE, Path(MODEL_FILE).with_suffix(".bin").name, FACTS_FILE)}
+    return Opened(network, str(facts["ran"]), files)
 
 
 class CompiledCall:

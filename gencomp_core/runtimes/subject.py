@@ -1,7 +1,8 @@
 """What a runtime is given, and what it gives back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from torch import nn
@@ -39,19 +40,28 @@ class Opened:
     Attributes:
         network: takes the model's place in the workload's sampler.
         ran: what really runs, in a few words.
-        size_bytes: of the runtime's own files; None where there are none.
+        files: of the runtime itself, by the name that they have in an artifact; empty where it needs none.
     """
 
     network: nn.Module
     ran: str
-    size_bytes: int | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the runtime's own files."""
+        return sum(path.stat().st_size for path in self.files.values())
 
 
 class Runtime(Protocol):
     """Opens models for execution."""
 
-    def __call__(self, subject: Subject) -> Opened:
+    def __call__(self, subject: Subject, *, stored: Path | None = None) -> Opened:
         """The model, ready to sample with as many threads as torch uses now.
+
+        Args:
+            stored: folder with `Opened.files` of an earlier opening, which are then run as they are; without it
+                the model is converted, once for its weights.
 
         Raises:
             EvaluationError: this runtime can't take the model over.

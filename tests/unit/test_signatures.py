@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from gencomp_core import records
 from gencomp_core.analysis.measurement import make_request
-from gencomp_core.records import Measurement
+from gencomp_core.records import Measurement, measurement
 from gencomp_core.services.library import DEMO_FOLDER
 from tests.tiny import TinyVAE, pruning, quantization, recipe
 
@@ -26,7 +25,7 @@ def test_a_new_version_of_a_stage_makes_what_it_measured_stale(
     stage: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, other = signature(pruning(0.5), stage), signature(pruning(0.5), quantization(4))
-    monkeypatch.setattr(records, "STAGE_VERSIONS", {"gptq": "9", "sparsegpt-pruning": "9"})
+    monkeypatch.setattr(measurement, "STAGE_VERSIONS", {"gptq": "9", "sparsegpt-pruning": "9"})
     assert signature(pruning(0.5), stage) != before
     assert signature(pruning(0.5), quantization(4)) == other
 

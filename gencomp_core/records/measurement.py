@@ -1,13 +1,14 @@
-"""What was found: frozen records that cross every layer. No torch, no store."""
+"""What was found of one variant, and the request that its numbers depend on."""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.records.base import Estimate, Record
+from gencomp_core.records.metrics import Better
 
 METHOD_VERSION = "1"
 """Raise when a change to sampling, metrics, packing or stages gives other numbers for the same request."""
@@ -16,106 +17,7 @@ STAGE_VERSIONS = {"sparsegpt-pruning": "2", "smooth-quant": "2", "gptq": "2", "a
 """The same for one kind of stage or way of rounding: recipes without it keep their measurements."""
 
 Status = Literal["measured", "simulated", "failed"]
-Better = Literal["lower", "higher"]
 LatencyVerdict = Literal["faster", "slower", "tie", "unclear"]
-
-
-@dataclass(frozen=True)
-class MetricFacts:
-    """What people must know of a quality metric to read it.
-
-    Attributes:
-        title: as printed.
-        better: direction.
-        usual_loss: fraction of the dense quality that a recommended configuration may lose.
-        n_samples, least, most: samples of a published figure, and how few and many are accepted.
-        about: what it is not.
-        drift: the fidelity measure that sees what the metric alone is blind to, a key of `FIDELITIES`.
-    """
-
-    title: str
-    better: Better
-    usual_loss: float
-    n_samples: int
-    least: int
-    most: int
-    about: str
-    drift: str
-
-
-METRICS = {
-    "fid": MetricFacts("FID", "lower", 0.10, 5000, 50, 50_000, "Not comparable with Inception FID.", "psnr_db"),
-    "bleu": MetricFacts("BLEU", "higher", 0.02, 500, 20, 50_000, "sacreBLEU, cased, one reference.", "kl_nats"),
-}
-
-
-@dataclass(frozen=True)
-class FidelityFacts:
-    """How a same-seed measure against dense is printed.
-
-    Attributes:
-        title, unit: as printed.
-        better: direction.
-        equal: value of a model that is dense itself.
-        digits: after the point.
-        help: one or two sentences.
-    """
-
-    title: str
-    unit: str
-    better: Better
-    equal: float
-    digits: int
-    help: str
-
-
-FIGURES = {
-    "psnr_db": "same-seed PSNR, dB ↑",
-    "ssim": "same-seed structural similarity ↑",
-    "feature_distance": "same-seed distance in feature space ↓",
-    "kid": "KID against real images ↓",
-    "label_accuracy": "samples that are of the class asked for ↑",
-    "precision": "precision: samples that look real (Kynkäänniemi 2019, k = 3) ↑",
-    "recall": "recall: real images within reach of a sample (k = 3) ↑",
-    "density": "density (Naeem 2020, k = 5) ↑",
-    "coverage": "coverage of real images (k = 5) ↑",
-    "modes_hit": "classes hit, of all there are ↑",
-    "same_class_diversity": "variety within a class, real images 1",
-    "active_units": "latent dimensions in use ↑",
-    "chrf": "chrF2 ↑",
-    "perplexity": "perplexity of the references, a piece ↓",
-    "kl_nats": "KL to dense, nats a piece ↓",
-    "token_agreement": "pieces on which it agrees with dense ↑",
-    "unchanged_texts": "texts that are word for word dense's ↑",
-}
-"""What the figures of `Measurement.fidelity` are, with their direction."""
-
-FIDELITIES = {
-    "psnr_db": FidelityFacts(
-        "Same-seed PSNR", "dB", "higher", 100.0, 1,
-        "Peak signal-to-noise ratio between dense and compressed samples of the same seed. FID can fall while "
-        "samples drift; this can't.",
-    ),
-    "kl_nats": FidelityFacts(
-        "KL to dense", "nats", "lower", 0.0, 3,
-        "How far the predictions of the next piece lie from the dense model's, per piece of the references. It "
-        "moves long before BLEU does.",
-    ),
-}  # fmt: skip
-
-
-class Record(BaseModel):
-    """Base of all records: frozen, strict about names, JSON in and out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Estimate(Record):
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Quality(Record):
@@ -306,45 +208,3 @@ class Measurement(Record):
     def summary(self) -> dict[str, Any]:
         """Plain form without the per-tensor list, for command-line JSON."""
         return self.model_dump(mode="json", exclude={"tensors"})
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a long computation has come.
-
-    Attributes:
-        what: what is being done, for people.
-        done, total: in units of that.
-    """
-
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class TrainingRecord:
-    """One point of a training curve.
-
-    Attributes:
-        step: optimizer steps done.
-        steps: optimizer steps planned.
-        seconds: training time so far, over all starts of the run.
-        learning_rate: at this step.
-        loss: mean training loss since the record before.
-        figures: held-out figures by name; empty between validations.
-        peak_memory_mb: most memory so far, in 10⁶ bytes: of the GPU where one trains, else resident memory
-            of the whole process; None where the system does not tell, and in old curves.
-    """
-
-    step: int
-    steps: int
-    seconds: float
-    learning_rate: float
-    loss: float
-    figures: dict[str, float] = field(default_factory=dict)
-    peak_memory_mb: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
