@@ -273,6 +273,28 @@ def pareto(
 
 
 @app.command()
+def report(
+    target: str,
+    file: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
+    recipe: RecipeFile = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Write one self-contained HTML page: of a workload, a measurement (signature or --recipe), or an artifact."""
+    from gencomp_core.recipes.recipe import Recipe
+    from gencomp_core.services.reporting import report_of, write_report
+
+    made = report_of(_open(store), target, recipe=Recipe.from_file(recipe) if recipe else None)
+    write_report(made, file)
+    if as_json:
+        return print_json({"report": str(file), "title": made.title, "answer": made.answer})
+    out.print(f"{file}: {made.title}. {made.answer}", markup=False)
+    return None
+
+
+@app.command()
 def train(
     network: str,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the run; an unfinished run there is resumed.")],
