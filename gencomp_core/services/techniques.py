@@ -29,7 +29,7 @@ WHEN: dict[str, str] = {
         "magnitude, BLEU 56.51 [53.9, 59.1] against 57.95 [55.2, 60.7] (`verses-transformer`, n = 200)."
     ),
     "sparsegpt-pruning": (
-        "Above half of the weights, for 1.7 seconds of one core: at 70 % zeros a BLEU of 52.54 [49.2, 55.5] is "
+        "Above half of the weights, for 2.5 seconds of one core: at 70 % zeros a BLEU of 48.03 [43.2, 52.5] is "
         "left, 32.20 [27.7, 36.5] with magnitude by layer (`verses-transformer`, dense 59.67, n = 200)."
     ),
     "gradient-pruning": (
@@ -43,8 +43,8 @@ WHEN: dict[str, str] = {
     ),
     "weight-quantization": (
         "Always, and first: 8 bits are a quarter of the bytes at an FID of 0.88 [0.64, 1.14], dense 0.90 "
-        "(`fashion-diffusion`, n = 1,000). At 3 bits choose GPTQ with MSE clipping, which keeps a BLEU of 59.28 "
-        "[56.4, 62.0] where nearest has 57.79 [55.1, 60.5] (`verses-transformer`, n = 200)."
+        "(`fashion-diffusion`, n = 1,000). At 3 bits choose GPTQ with MSE clipping, which keeps a BLEU of 59.26 "
+        "[56.5, 61.9] where nearest has 57.79 [55.1, 60.5] (`verses-transformer`, n = 200)."
     ),
     "float-format": (
         "Where integers don't run. FP8-E4M3 is as good as dense, BLEU 59.59 against 59.67; NF4 keeps 59.42 at the "
