@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: run test check fix demo ablations assets bench slow clean
+.PHONY: run test check fix demo ablations methods assets bench slow clean
 
 run: $(VENV)/.run
 	$(BIN)/streamlit run app.py --server.port $(PORT)
@@ -33,6 +33,10 @@ demo: $(VENV)/.run
 
 ablations: $(VENV)/.run
 	$(BIN)/python -m tools.record_ablations
+	$(BIN)/python -m tools.make_checksums
+
+methods: $(VENV)/.run
+	$(BIN)/python -m tools.record_methods
 	$(BIN)/python -m tools.make_checksums
 
 assets: $(VENV)/.run
