@@ -47,7 +47,21 @@ def configurations() -> list[Recipe]:
     grid += [[prune(s), quantize(4, group_size=64)] for s in (0.2, 0.3, 0.5)]
     grid += [[prune(s, "global"), quantize(bits, group_size=64)] for s in (0.3, 0.5) for bits in (6, 5)]
     grid += [[quantize(bits), prune(s)] for s, bits in ((0.3, 8), (0.5, 8), (0.5, 4))]
-    return [Recipe.from_dict({"stages": stages}) for stages in grid]
+    return [Recipe.from_dict({"stages": stages}) for stages in grid + toolbox()]
+
+
+def toolbox() -> list[list[dict[str, object]]]:
+    """What looks at data, and what changes the network itself."""
+    channels = [{"kind": "channel-pruning", "pruning_ratio": s, "criterion": "taylor"} for s in (0.1, 0.2, 0.3, 0.5)]
+    grid: list[list[dict[str, object]]] = [[stage] for stage in channels]
+    grid += [[stage, quantize(8)] for stage in channels[1:3]]
+    grid += [[quantize(bits, rounding="gptq", clipping="mse")] for bits in (4, 3)]
+    grid += [[{"kind": "sparsegpt-pruning", "sparsity": s}] for s in (0.5, 0.6, 0.7)]
+    grid += [[{"kind": "sparsegpt-pruning", "sparsity": 0.5}, quantize(4, rounding="gptq", clipping="mse")]]
+    grid += [[{"kind": "float-format", "format": name}] for name in ("float8_e4m3fn", "nf4")]
+    grid += [[quantize(8), {"kind": "activation-quantization"}]]
+    grid += [[{"kind": "low-rank-factorization"}]]
+    return grid
 
 
 def few_configurations() -> list[Recipe]:
