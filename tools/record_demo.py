@@ -52,7 +52,7 @@ def configurations() -> list[Recipe]:
 
 def toolbox() -> list[list[dict[str, object]]]:
     """What looks at data, and what changes the network itself."""
-    channels = [{"kind": "channel-pruning", "pruning_ratio": s, "criterion": "taylor"} for s in (0.1, 0.2, 0.3, 0.5)]
+    channels = [{"kind": "channel-pruning", "pruning_ratio": s, "importance": "taylor"} for s in (0.1, 0.2, 0.3, 0.5)]
     grid: list[list[dict[str, object]]] = [[stage] for stage in channels]
     grid += [[stage, quantize(8)] for stage in channels[1:3]]
     grid += [[quantize(bits, rounding="gptq", clipping="mse")] for bits in (4, 3)]
