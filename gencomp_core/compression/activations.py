@@ -21,6 +21,7 @@ from gencomp_core.compression.observers import (
     percentile_range,
     quantization_parameters,
     range_of,
+    row_parameters,
 )
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.activations import ActivationQuantization
@@ -84,9 +85,7 @@ def _round_rows(layer: nn.Module, x: Tensor, format: IntegerFormat) -> Tensor:
     """Round each token or sample by its own range."""
     size = x.shape[-1] if isinstance(layer, nn.Linear) else x.flatten(channel_axis(layer)).shape[-1]
     rows = x.reshape(-1, size)
-    seen = rows.detach()
-    scale, zero_point = quantization_parameters(seen.amin(1).clamp_max(0), seen.amax(1).clamp_min(0), format)
-    return fake_quantize_rows(rows, scale, zero_point, format).view(x.shape)
+    return fake_quantize_rows(rows, *row_parameters(rows.detach(), format), format).view(x.shape)
 
 
 def channel_axis(layer: nn.Module) -> int:

@@ -79,7 +79,18 @@ class Draft:
         weight = quantized.dequantize()
         weight_of(self.layers[name]).copy_(weight)
         self.quantized[name] = quantized
-        self.rounded_from[name] = weight if of is None else of
+        self.rounded_from[name] = self._shared(name, weight if of is None else of)
+
+    def _shared(self, name: str, weight: Tensor) -> Tensor:
+        """The dense model's own tensor where it holds the same numbers, so that no second copy is kept."""
+        dense = self._dense_layers.get(name)
+        if dense is None or weight_of(dense).shape != weight.shape or not torch.equal(weight_of(dense), weight):
+            return weight
+        return weight_of(dense)
+
+    @cached_property
+    def _dense_layers(self) -> dict[str, nn.Module]:
+        return weight_layers(self.workload.model)
 
     @torch.no_grad()
     def mask_(self, name: str, keep: Tensor) -> None:

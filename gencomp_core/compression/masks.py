@@ -1,6 +1,7 @@
 """Which weights stay: masks from importance scores."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -38,16 +39,36 @@ def drop_smallest(importance: Tensor, n_dropped: int) -> Tensor:
     return keep.view(importance.shape)
 
 
-def keep_largest_overall(importance: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+def keep_largest_overall(importance: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
     """Like `keep_largest`, with one ranking over all layers: masks by layer name."""
     return drop_smallest_overall(importance, round(sparsity * sum(scores.numel() for scores in importance.values())))
 
 
-def drop_smallest_overall(importance: dict[str, Tensor], n_dropped: int) -> dict[str, Tensor]:
-    """Like `drop_smallest`, with one ranking over all layers: masks by layer name."""
-    joined = drop_smallest(torch.cat([scores.flatten() for scores in importance.values()]), n_dropped)
-    parts = torch.split(joined, [scores.numel() for scores in importance.values()])
-    return {name: part.view(importance[name].shape) for name, part in zip(importance, parts, strict=True)}
+def drop_smallest_overall(importance: Mapping[str, Tensor], n_dropped: int) -> dict[str, Tensor]:
+    """Like `drop_smallest`, with one ranking over all layers: masks by layer name.
+
+    Scores are not held together longer than needed, so that a mapping may compute them when it is asked.
+    """
+    if n_dropped == 0:
+        return {name: torch.ones_like(scores, dtype=torch.bool) for name, scores in importance.items()}
+    sizes = {name: scores.numel() for name, scores in importance.items()}
+    joined = np.empty(sum(sizes.values()), next(iter(importance.values())).cpu().numpy().dtype)
+    ends = np.cumsum(list(sizes.values()))
+    for name, end in zip(sizes, ends, strict=True):
+        joined[end - sizes[name] : end] = importance[name].detach().flatten().cpu().numpy()
+    joined.partition(n_dropped - 1)
+    threshold = float(joined[n_dropped - 1])
+    n_tied = n_dropped - int((joined < threshold).sum())  # of those at the threshold, the first ones go
+    del joined
+    masks = {}
+    for name in sizes:
+        scores = importance[name]
+        tied = scores.flatten() == threshold
+        dropped = scores.flatten() < threshold
+        dropped[torch.nonzero(tied)[:n_tied, 0]] = True
+        n_tied -= min(n_tied, int(tied.sum()))
+        masks[name] = ~dropped.view(scores.shape)
+    return masks
 
 
 def keep_largest_of_rows(rows: Tensor, sparsity: float) -> Tensor:

@@ -54,6 +54,15 @@ def quantization_parameters(low: Tensor, high: Tensor, format: IntegerFormat) ->
     return scale, zero_point.to(torch.int32)
 
 
+def row_parameters(rows: Tensor, format: IntegerFormat) -> tuple[Tensor, Tensor | None]:
+    """`quantization_parameters` of each row's own range: (n, columns) -> (n,), and (n,) or None for zeros."""
+    if format.symmetric:
+        largest = torch.linalg.vector_norm(rows, torch.inf, dim=1)
+        return largest.div_(format.highest).clamp_min_(SMALLEST_SCALE), None
+    low, high = rows.aminmax(dim=1)
+    return quantization_parameters(low.clamp_max(0), high.clamp_min(0), format)
+
+
 def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, format: IntegerFormat) -> Tensor:
     """Round to the integers of a format and back, with one scale: torch's own fake quantization.
 
@@ -64,22 +73,35 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, format: IntegerF
         x: any shape, float32.
         scale, zero_point: one number each.
     """
+    if not torch.is_inference_mode_enabled():
+        zero = zero_point.to(torch.int32)
+        return torch.fake_quantize_per_tensor_affine(x, scale, zero, format.lowest, format.highest)
+    if x.is_cpu:  # numbers cost less than tensors of one element; elsewhere reading them would wait for the device
+        step, zero_code = scale.item(), zero_point.item()
+        codes = x.mul(1 / step).round_().clamp_(format.lowest - zero_code, format.highest - zero_code)
+        return codes.add_(0.0).mul_(step)  # as in torch, no zero is negative
+    return _round(x, scale, zero_point, format)
+
+
+def fake_quantize_rows(rows: Tensor, scale: Tensor, zero_point: Tensor | None, format: IntegerFormat) -> Tensor:
+    """Like `fake_quantize` with a scale for each row.
+
+    Args:
+        rows: (n, columns) float32.
+        scale: (n,).
+        zero_point: (n,); None where all are 0.
+    """
     if torch.is_inference_mode_enabled():
-        return _round(x, scale, zero_point, format)
-    zero = zero_point.to(torch.int32)
-    return torch.fake_quantize_per_tensor_affine(x, scale, zero, format.lowest, format.highest)
+        return _round(rows, scale[:, None], None if zero_point is None else zero_point[:, None], format)
+    zeros = torch.zeros_like(scale, dtype=torch.int32) if zero_point is None else zero_point
+    return torch.fake_quantize_per_channel_affine(rows, scale, zeros, 0, format.lowest, format.highest)
 
 
-def fake_quantize_rows(rows: Tensor, scale: Tensor, zero_point: Tensor, format: IntegerFormat) -> Tensor:
-    """Like `fake_quantize` with a scale for each row: (n, columns), (n,), (n,) -> (n, columns)."""
-    if torch.is_inference_mode_enabled():
-        return _round(rows, scale[:, None], zero_point[:, None], format)
-    return torch.fake_quantize_per_channel_affine(rows, scale, zero_point, 0, format.lowest, format.highest)
-
-
-def _round(x: Tensor, scale: Tensor, zero_point: Tensor, format: IntegerFormat) -> Tensor:
-    codes = x.mul(1 / scale).round_().add_(zero_point).clamp_(format.lowest, format.highest)
-    return codes.sub_(zero_point).mul_(scale)
+def _round(x: Tensor, scale: Tensor, zero_point: Tensor | None, format: IntegerFormat) -> Tensor:
+    codes = x.mul(scale.reciprocal()).round_()
+    if zero_point is None:
+        return codes.clamp_(format.lowest, format.highest).add_(0.0).mul_(scale)
+    return codes.add_(zero_point).clamp_(format.lowest, format.highest).sub_(zero_point).mul_(scale)
 
 
 @dataclass(eq=False)

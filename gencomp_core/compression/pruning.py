@@ -1,6 +1,6 @@
 """Pruning stages applied to a draft."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
 import torch
@@ -31,6 +31,22 @@ CRITERIA: dict[str, tuple[Moment, Callable[[Tensor, Tensor], Tensor]]] = {
 """What is averaged of the gradients, and the score that it gives with the weights."""
 
 
+class Scores(Mapping[str, Tensor]):
+    """Scores of weights by layer name, computed whenever they are asked for: a large model's would fill the memory."""
+
+    def __init__(self, weights: Mapping[str, Tensor], score: Callable[[Tensor], Tensor]) -> None:
+        self.weights, self.score = weights, score
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.score(self.weights[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
 def prune_by_magnitude_(draft: Draft, stage: MagnitudePruning) -> None:
     """Zero the smallest weights of each layer, or of all layers together."""
     layers = draft.layers
@@ -45,7 +61,7 @@ def prune_by_magnitude_(draft: Draft, stage: MagnitudePruning) -> None:
         keep = {name: _keep(layers[name], importance.magnitude(weights[name]), own) for name, own in chosen.items()}
     else:
         score = importance.lamp if stage.scope == "lamp" else importance.magnitude
-        keep = masks.keep_largest_overall({name: score(weight) for name, weight in weights.items()}, stage.sparsity)
+        keep = masks.keep_largest_overall(Scores(weights, score), stage.sparsity)
     for name, mask in keep.items():
         draft.mask_(name, mask)
 

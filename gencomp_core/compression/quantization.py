@@ -34,6 +34,7 @@ def quantize_weights_(draft: Draft, stage: WeightQuantization) -> None:
     grams = input_moments(draft, calibrated, stage.calibration_samples, why="quantize") if calibrated else {}
     shared = shared_layers(draft.model)
     scales, weights, rounded = dict[str, Tensor](), dict[str, Tensor](), dict[str, QuantizedWeight]()
+    wait = any(own.awq for own in chosen.values())  # scaling inputs touches layers that others wait for
     for name, own in chosen.items():
         layer, gram = draft.layers[name], grams.pop(name, None)
         weight = weight_of(layer).float().clone()  # the layer itself is overwritten below
@@ -43,8 +44,11 @@ def quantize_weights_(draft: Draft, stage: WeightQuantization) -> None:
                 columns = scale.repeat_interleave(len(gram) // len(scale))
                 weight, gram = weight * over_weight(layer, scale), gram / columns / columns[:, None]
                 scales[name] = scale
-        weights[name] = weight
-        rounded[name] = _round(weight, gram, own, transposed=is_transposed(layer))
+        made = _round(weight, gram, own, transposed=is_transposed(layer))
+        if wait:
+            weights[name], rounded[name] = weight, made
+        else:
+            draft.quantize_(name, made, of=weight)
     if scales:
         scale_inputs_(draft, scales)
     for name, quantized in rounded.items():
