@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator, Mapping
 
 from gencomp_core.analysis.planning import knapsack
+from gencomp_core.analysis.planning.amounts import round_up
 from gencomp_core.analysis.planning.instance import Chosen, Instance, Total
-from gencomp_core.analysis.planning.messages import impossible, round_up
+from gencomp_core.analysis.planning.messages import impossible
 from gencomp_core.analysis.planning.options import recipe_of
 from gencomp_core.analysis.planning.solving import about_best, best_choice, uncounted
 from gencomp_core.errors import PlanError
