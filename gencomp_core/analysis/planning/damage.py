@@ -32,7 +32,7 @@ def monotone(options: Sequence[LayerOption], damages: Sequence[float]) -> np.nda
     """Damages nearest to the given ones, in the largest difference, that grow with what is done: (n,) >= 0.
 
     Source: L∞ isotonic regression over a partial order: half of the largest among milder options and the smallest
-    among harsher ones. Ubhaya 1974, "Isotone optimization I", J. Approx. Theory 12; Stout 2013 (arXiv:1507.02226).
+    among harsher ones. Ubhaya 1974, "Isotone optimization I", J. Approx. Theory 12.
     """
     found = np.maximum(np.asarray(damages, float), 0.0)
     below = np.array([[is_milder(other, option) for other in options] for option in options], bool)
