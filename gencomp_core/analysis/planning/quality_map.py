@@ -12,12 +12,12 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student
 
-from gencomp_core.records.metrics import Better
+from gencomp_core.records.metrics import METRICS, Better
 from gencomp_core.records.plans import PredictedQuality
 
 LEAST_PAIRS = 4
 COVERAGE = 0.95
-NEIGHBOURS = 24
+NEIGHBOURS = 40
 """Residuals that the width of an interval is taken from: those at the most similar damages."""
 
 
@@ -40,7 +40,7 @@ class Pair:
 class QualityMap:
     """Expected loss of quality by damage, with an interval.
 
-    The loss y is fitted as asinh(y / noise): straight where it is within the noise, logarithmic beyond. The fit is
+    The loss y is fitted as asinh(y / noise): straight where it does not matter, logarithmic beyond. The fit is
     isotonic regression on damage (pool adjacent violators, Barlow 1972), straight in log damage between the blocks,
     and goes to 0 with the damage. The interval holds leave-one-out residuals at similar damages.
 
@@ -100,9 +100,10 @@ class QualityMap:
 
     @cached_property
     def _noise(self) -> float:
-        """What a loss is measured to: half the usual interval."""
-        widths = [pair.half_width for pair in self.pairs if pair.half_width > 0]
-        return float(np.median(widths)) if widths else 1e-3 * max(abs(self.dense), 1e-9)
+        """Losses that don't matter: half the usual interval, or half of what a recommended configuration may lose."""
+        facts = METRICS.get(self.metric)
+        allowed = (facts.usual_loss if facts else 0.05) * abs(self.dense) / 2
+        return max(float(np.median([pair.half_width for pair in self.pairs])), allowed, 1e-9)
 
     @cached_property
     def _points(self) -> tuple[np.ndarray, np.ndarray]:
