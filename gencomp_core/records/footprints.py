@@ -8,6 +8,9 @@ from pydantic import Field
 from gencomp_core.records.base import Record
 from gencomp_core.records.scores import LayerOption
 
+PRICES_VERSION = "1"
+"""Raise when packing writes other bytes for the same weights, so that old price lists are made anew."""
+
 ELEMENT_BYTES = {
     "U64": 8, "I64": 8, "F64": 8, "C64": 8, "F32": 4, "U32": 4, "I32": 4, "BF16": 2, "F16": 2, "U16": 2, "I16": 2,
     "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,

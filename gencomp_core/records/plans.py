@@ -1,10 +1,14 @@
 """What a plan is asked for, what it chose, and what it says will come of it."""
 
+import hashlib
+import json
 from typing import Any, Literal
 
+from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records.base import Record
+from gencomp_core.records.footprints import PriceList
 from gencomp_core.records.metrics import Better
-from gencomp_core.records.scores import LayerOption
+from gencomp_core.records.scores import LayerOption, LayerScore
 
 PLANNER_VERSION = "1"
 """Raise when the same scores and budgets now give another plan or another prediction."""
@@ -172,3 +176,53 @@ class Plan(Record):
     unscored: tuple[str, ...] = ()
     signature: str
     planner_version: str = PLANNER_VERSION
+
+
+class KeptPrediction(Record):
+    """A prediction as it is kept, to be scored by what is measured later.
+
+    Attributes:
+        workload, weights_hash, recipe: what it is about.
+        source: whether a plan or a slider made it.
+        prediction: what was said.
+        planner_version: that said it.
+        predicted_at: ISO date and time, UTC.
+    """
+
+    workload: str
+    weights_hash: str
+    recipe: dict[str, Any]
+    source: Literal["plan", "slider"]
+    prediction: Prediction
+    planner_version: str = PLANNER_VERSION
+    predicted_at: str
+
+    @property
+    def recipe_signature(self) -> str:
+        """Signature of the recipe."""
+        return Recipe.from_dict(self.recipe).signature
+
+    @property
+    def title(self) -> str:
+        """The recipe in a few words."""
+        return Recipe.from_dict(self.recipe).title()
+
+    @property
+    def signature(self) -> str:
+        """16 hex digits; equal for the same words about the same recipe, whenever they were said."""
+        fields = self.model_dump(exclude={"predicted_at"})
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class PlanBasis(Record):
+    """What plans and predictions of a workload rest on; with it neither weights nor torch are needed.
+
+    Attributes:
+        prices: of every layer and option.
+        scores: of a scan.
+        made_at: ISO date and time, UTC.
+    """
+
+    prices: PriceList
+    scores: tuple[LayerScore, ...]
+    made_at: str

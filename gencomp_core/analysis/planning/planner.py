@@ -28,8 +28,7 @@ def make_plan(instance: Instance, budgets: Budgets) -> Plan:
         PlanError: no budget; budgets that no choice keeps, with the nearest that can be kept; or one that nothing is
             known of.
     """
-    if not budgets.given and budgets.loss is None:
-        raise PlanError("A plan needs a budget. Give --max-size, --max-latency, --max-macs or --max-loss.")
+    check_given(budgets)
     started = time.perf_counter()
     minimise: Total = "damage" if budgets.loss is None else "size_bytes"
     limits = _limits(instance, budgets)
@@ -55,6 +54,16 @@ def make_plan(instance: Instance, budgets: Budgets) -> Plan:
         unscored=tuple(own.layer for own in instance.prices.layers if own.layer not in instance.damages.layers),
         signature=_signature(instance, budgets),
     )
+
+
+def check_given(budgets: Budgets) -> None:
+    """Refuse to plan without any budget.
+
+    Raises:
+        PlanError: there is none.
+    """
+    if not budgets.given and budgets.loss is None:
+        raise PlanError("A plan needs a budget. Give --max-size, --max-latency, --max-macs or --max-loss.")
 
 
 def _limits(instance: Instance, budgets: Budgets) -> dict[Total, float]:

@@ -14,8 +14,6 @@ from gencomp_core.variant import compress
 from gencomp_core.workloads.base import Workload, complete_settings
 
 NOTHING = LayerOption()
-PRICES_VERSION = "1"
-"""Raise when packing writes other bytes for the same weights."""
 
 
 def price_list(workload: Workload, options: Sequence[LayerOption]) -> Generator[Progress, None, PriceList]:
