@@ -22,6 +22,7 @@ from gencomp_core.printing import (
     print_json,
     print_layers,
     print_measurement,
+    print_plan,
     reporter,
 )
 
@@ -238,6 +239,41 @@ def verify(
             out.print(latency_line(timed), markup=False)
     if not report["ok"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    workload: str,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", help="Bytes of the weights file, as 500kB or 2MB.")
+    ] = None,
+    max_latency: Annotated[str | None, typer.Option("--max-latency", help="Time for one sample, as 20ms.")] = None,
+    max_macs: Annotated[
+        str | None, typer.Option("--max-macs", help="Multiply-accumulates for one sample, as 50M.")
+    ] = None,
+    max_loss: Annotated[
+        str | None,
+        typer.Option("--max-loss", help="Loss of quality, as 10% of dense or 1.5FID; bytes are then minimised."),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--out", help="Write the recipe, YAML or JSON.")] = None,
+    again: Annotated[bool, typer.Option("--rescan", help="Scan the layers anew.")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Choose how to prune and round each layer under budgets; the layers are scanned first where they were not."""
+    from gencomp_core.services import planning
+
+    _use(threads)
+    budgets = planning.budgets_of(workload, size=max_size, latency=max_latency, macs=max_macs, loss=max_loss)
+    found = planning.plan(_open(store), workload, budgets, again=again, seed=seed, report=reporter())
+    if file is not None:
+        planning.write_recipe(found, file)
+    if as_json:
+        return print_json(found.model_dump(mode="json"))
+    print_plan(found)
+    return None
 
 
 @app.command()

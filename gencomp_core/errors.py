@@ -1,5 +1,7 @@
 """Errors that a user can act on. Anything else that is raised is a bug and keeps its traceback."""
 
+from collections.abc import Iterable
+
 
 class GenCompError(Exception):
     """One clear line: the rule, the value, the next step."""
@@ -35,6 +37,18 @@ class EvaluationError(GenCompError):
 
 class TrainingError(GenCompError):
     """A training configuration or run that can't go on."""
+
+
+class PlanError(GenCompError):
+    """Budgets that no plan keeps, or that nothing is known of.
+
+    Attributes:
+        nearest: the least that each of them must be while the others hold, by name.
+    """
+
+    def __init__(self, message: str, nearest: Iterable[tuple[str, float]] = ()) -> None:
+        super().__init__(message)
+        self.nearest = dict(nearest)
 
 
 class MissingDependencyError(GenCompError):

@@ -10,7 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from gencomp_core.analysis.planning.amounts import shadow_lines
 from gencomp_core.records import Measurement, Progress, Quality
+from gencomp_core.records.plans import Plan
 
 SECONDS_A_LINE = 1.0
 LINE = 100
@@ -57,6 +59,39 @@ def print_measurement(measurement: Measurement) -> None:
             f"  difference    {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], same seeds",
         ]
     lines += [f"  {latency_line(latency.model_dump())}" for latency in measurement.latency]
+    out.print("\n".join(lines), markup=False)
+
+
+def print_plan(plan: Plan) -> None:
+    """What a plan does to each layer, and what is predicted of it."""
+    table = Table(
+        Column("layer", no_wrap=True), "zeros", "bits", "scale per", Column("bytes", justify="right"),
+        Column("of", justify="right"), Column("damage", justify="right"), box=None, pad_edge=False,
+    )  # fmt: skip
+    for own in plan.layers:
+        option = own.option
+        bits = "float32" if option.bits is None else f"{option.bits}{'' if option.symmetric else ' affine'}"
+        per = "" if option.bits is None else f"group of {option.group_size}" if option.group_size else "channel"
+        table.add_row(
+            own.layer, f"{option.sparsity:.0%}", bits, per, f"{own.size_bytes:,}", f"{own.dense_size_bytes:,}",
+            f"{own.damage:.2g}",
+        )  # fmt: skip
+    out.print(table)
+    told = plan.predicted
+    lines = ["", f"{plan.workload}: predicted, not measured"]
+    lines += [f"  weights file  {told.size_bytes:,} bytes, exact; {told.macs:,} multiply-accumulates for one sample"]
+    if told.latency_ms is not None:
+        lines += [f"  latency       {told.latency_ms:.1f} ms for one sample in eager"]
+    if told.quality is not None:
+        found = told.quality
+        lines += [
+            f"  quality       {found.metric.upper()} {found.value:.2f} [{found.low:.2f}, {found.high:.2f}], dense "
+            f"{found.dense:.2f}; from {found.n_pairs} measured configurations"
+            f"{', none damaged as much: a guess' if found.beyond else ''}"
+        ]
+    else:
+        lines += [f"  quality       {told.note}"]
+    lines += [f"  {line}" for line in shadow_lines(plan)]
     out.print("\n".join(lines), markup=False)
 
 

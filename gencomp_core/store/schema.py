@@ -52,3 +52,24 @@ pictures = Table(
     Column("kind", String, primary_key=True),
     Column("content", LargeBinary, nullable=False),
 )
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("signature", String(16), primary_key=True),
+    Column("workload", String, nullable=False),
+    Column("recipe_signature", String(16), nullable=False),
+    Column("predicted_at", String, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("predictions_by_workload", "workload", "recipe_signature"),
+)
+
+plan_bases = Table(
+    "plan_bases",
+    metadata,
+    Column("workload", String, primary_key=True),
+    Column("weights_hash", String, primary_key=True),
+    Column("version", String, nullable=False),
+    Column("made_at", String, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # JSON, deflated
+)

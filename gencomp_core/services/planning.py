@@ -1,0 +1,140 @@
+"""Plans: scan and price a workload once, then choose under budgets."""
+
+import json
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from gencomp_core.analysis.measurement import now
+from gencomp_core.analysis.planning.amounts import read_budgets
+from gencomp_core.analysis.planning.menu import MENU
+from gencomp_core.analysis.planning.planner import check_given
+from gencomp_core.analysis.planning.pricing import price_list
+from gencomp_core.errors import PlanError
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.records import LayerOption, LayerScore, Progress
+from gencomp_core.records.plans import Budgets, Plan, PlanBasis
+from gencomp_core.services.measuring import Report, ignore
+from gencomp_core.services.predictions import BASIS_VERSION, planned
+from gencomp_core.store import Store
+from gencomp_core.store.predictions import load_basis, save_basis
+from gencomp_core.workloads import card_of, load_workload
+from gencomp_core.workloads.base import Workload
+
+Scan = Callable[[Workload, Sequence[LayerOption]], Iterable[LayerScore | Progress]]
+
+
+def plan(
+    store: Store,
+    workload: str,
+    budgets: Budgets,
+    *,
+    scan: Scan | None = None,
+    options: Sequence[LayerOption] = MENU,
+    again: bool = False,
+    seed: int = 0,
+    report: Report = ignore,
+) -> Plan:
+    """The plan for a workload under budgets; scanned and priced first where that was not done for these weights.
+
+    Args:
+        scan: yields the score of every option of every layer, and its progress; the Fisher scan without it.
+        options: of each layer, where it is scanned.
+        again: scan anew.
+        seed: of the scan's samples.
+        report: called with the progress.
+
+    Raises:
+        PlanError: no budget, or budgets that no choice keeps.
+    """
+    steps = plan_steps(store, workload, budgets, scan=scan, options=options, again=again, seed=seed)
+    while True:
+        try:
+            report(next(steps))
+        except StopIteration as finished:
+            found: Plan = finished.value
+            return found
+
+
+def plan_steps(
+    store: Store,
+    workload: str,
+    budgets: Budgets,
+    *,
+    scan: Scan | None = None,
+    options: Sequence[LayerOption] = MENU,
+    again: bool = False,
+    seed: int = 0,
+) -> Generator[Progress, None, Plan]:
+    """The same as a generator: yields progress, returns the plan."""
+    check_given(budgets)  # before a scan that takes long
+    loaded = load_workload(workload)
+    known = load_basis(store, loaded.name, loaded.weights_hash, version=BASIS_VERSION)
+    if known is None or again:
+        yield from prepare(store, loaded, scan=scan, options=options, seed=seed)
+    yield Progress("planning", 0, 1)
+    return planned(store, loaded.name, budgets)
+
+
+def prepare(
+    store: Store,
+    workload: Workload,
+    *,
+    scan: Scan | None = None,
+    options: Sequence[LayerOption] = MENU,
+    seed: int = 0,
+) -> Generator[Progress, None, PlanBasis]:
+    """Scan and price options of a workload, and keep both."""
+    scores = []
+    for step in (scan or partial(fisher_scan, seed=seed))(workload, options):
+        if isinstance(step, Progress):
+            yield step
+        else:
+            scores.append(step)
+    prices = yield from price_list(workload, options)
+    basis = PlanBasis(prices=prices, scores=tuple(scores), made_at=now())
+    save_basis(store, basis, version=BASIS_VERSION)
+    return basis
+
+
+def fisher_scan(
+    workload: Workload, options: Sequence[LayerOption], *, seed: int = 0
+) -> Iterable[LayerScore | Progress]:
+    """Scores of all layers and options from one pass, with the progress between them."""
+    from gencomp_core.analysis.sensitivity.scan import (  # type: ignore
+        scan_request,
+        scan_steps,
+    )
+
+    yield from scan_steps(workload, scan_request(workload, method="fisher", seed=seed), options)
+
+
+def budgets_of(
+    workload: str,
+    *,
+    size: str | None = None,
+    latency: str | None = None,
+    macs: str | None = None,
+    loss: str | None = None,
+) -> Budgets:
+    """Budgets from what a user typed, such as `500kB`, `20ms`, `50M`, `10%` or `1.5FID`.
+
+    Raises:
+        PlanError: one line with what can't be read.
+        UnknownNameError: no such workload.
+    """
+    return read_budgets(size=size, latency=latency, macs=macs, loss=loss, metric=card_of(workload).metric)
+
+
+def write_recipe(found: Plan, path: Path) -> None:
+    """Write the recipe of a plan as YAML, or as JSON where the name ends so.
+
+    Raises:
+        PlanError: the file can't be written.
+    """
+    recipe = Recipe.from_dict(found.recipe)
+    text = json.dumps(recipe.to_dict(), indent=2) if path.suffix == ".json" else recipe.to_yaml()
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise PlanError(f"--out {path} can't be written ({error.strerror or error}). Choose another file.") from None

@@ -1,0 +1,158 @@
+"""Predictions, goal-seeking and the ledger from what is kept, without torch."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from gencomp_core.analysis.planning.damage import Damages
+from gencomp_core.analysis.planning.instance import Instance, LatencyModel
+from gencomp_core.analysis.planning.ledger import account, ledger_table
+from gencomp_core.analysis.planning.planner import make_plan
+from gencomp_core.analysis.planning.predicting import Measured, fit_quality, predict
+from gencomp_core.errors import PlanError
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.records.footprints import PRICES_VERSION
+from gencomp_core.records.plans import PLANNER_VERSION, Budgets, KeptPrediction, Plan, PlanBasis, Prediction
+from gencomp_core.services import library
+from gencomp_core.store import Store
+from gencomp_core.store.predictions import (
+    basis_key,
+    kept_predictions,
+    load_basis,
+    measured_recipes,
+    save_prediction,
+)
+from gencomp_core.workloads import card_of
+
+BASIS_VERSION = f"{PLANNER_VERSION}-{PRICES_VERSION}"
+
+
+def can_predict(store: Store, workload: str) -> bool:
+    """Whether a scan with prices of the workload is kept."""
+    return basis_key(store, workload, version=BASIS_VERSION) is not None
+
+
+def instance_of(store: Store, workload: str) -> Instance:
+    """What plans and predictions of a workload rest on, with all measurements so far.
+
+    Raises:
+        PlanError: the workload was never scanned for it.
+    """
+    key = basis_key(store, workload, version=BASIS_VERSION)
+    if key is None:
+        raise PlanError(
+            f"{workload} has no scan to predict from. Run 'gencomp plan {workload} --max-size 1MB' once, which scans."
+        )
+    return _instance(store, workload, *key, store.count())
+
+
+def predicted(store: Store, workload: str, recipe: Recipe) -> Prediction | str:
+    """What a recipe is expected to cost and to give, or why that can't be told; kept for the ledger.
+
+    Raises:
+        PlanError: the workload was never scanned for it.
+    """
+    instance = instance_of(store, workload)
+    found = predict(instance, recipe)
+    if isinstance(found, Prediction):
+        _keep(store, instance, recipe, found, source="slider")
+    return found
+
+
+def planned(store: Store, workload: str, budgets: Budgets) -> Plan:
+    """The plan under budgets; its prediction is kept for the ledger.
+
+    Raises:
+        PlanError: no scan, or budgets that no choice keeps.
+    """
+    instance = instance_of(store, workload)
+    plan = make_plan(instance, budgets)
+    _keep(store, instance, Recipe.from_dict(plan.recipe), plan.predicted, source="plan")
+    return plan
+
+
+def ledger(store: Store, workload: str) -> pd.DataFrame:
+    """Every prediction of a workload beside the first measurement made after it, newest first."""
+    return ledger_table(kept_predictions(store, workload), _with_weights(library.figures(store, workload)))
+
+
+def ledger_account(table: pd.DataFrame) -> dict[str, Any]:
+    """The planner's own error over a ledger."""
+    return account(table)
+
+
+@lru_cache(maxsize=16)
+def _basis(store: Store, workload: str, weights_hash: str, made_at: str) -> PlanBasis | None:
+    return load_basis(store, workload, weights_hash, version=BASIS_VERSION)
+
+
+@lru_cache(maxsize=16)
+def _instance(store: Store, workload: str, weights_hash: str, made_at: str, n_measurements: int) -> Instance:
+    """Made anew when something was measured, which refits the relation to quality."""
+    basis = _basis(store, workload, weights_hash, made_at)
+    if basis is None:
+        raise PlanError(f"The scan of {workload} that plans rest on can't be read. Run 'gencomp plan' again.")
+    damages = Damages.of(basis.scores)
+    table = _with_weights(library.figures(store, workload))
+    dense_ms = _dense_ms(table, weights_hash)
+    facts = library.metric_of(workload)
+    return Instance(
+        basis.prices,
+        damages,
+        None if dense_ms is None else LatencyModel.by_macs(basis.prices, dense_ms),
+        fit_quality(
+            _measured(store, workload, table, weights_hash),
+            damages,
+            [layer.layer for layer in basis.prices.layers],
+            metric=card_of(workload).metric,
+            better=facts.better,
+        ),
+    )
+
+
+def _measured(store: Store, workload: str, table: pd.DataFrame, weights_hash: str) -> list[Measured]:
+    """Compressed configurations of these weights, under the conditions that most of them share."""
+    if table.empty:
+        return []
+    own = table[(table["weights"] == weights_hash[:8]) & ~table["is_dense"]].dropna(subset=["quality_change"])
+    if own.empty:
+        return []
+    own = own[own["conditions"] == library.conditions(own)[0]]
+    recipes = measured_recipes(store, workload)
+    return [
+        Measured(
+            Recipe.from_dict(recipes[str(row["signature"])]),
+            change=float(row["quality_change"]),
+            low=float(row["change_low"]),
+            high=float(row["change_high"]),
+            dense=float(row["dense_quality"]),
+        )
+        for row in own.to_dict("records")
+    ]
+
+
+def _dense_ms(table: pd.DataFrame, weights_hash: str) -> float | None:
+    """Eager latency of the dense model for one sample, where it was timed."""
+    if table.empty:
+        return None
+    timed = table[table["is_dense"] & (table["weights"] == weights_hash[:8])].dropna(subset=["latency_ms"])
+    return None if timed.empty else float(timed["latency_ms"].iloc[-1])
+
+
+def _with_weights(table: pd.DataFrame) -> pd.DataFrame:
+    """With the dense weights that a measurement belongs to, which stand last in its conditions."""
+    return table if table.empty else table.assign(weights=table["conditions"].str.rpartition(", ")[2])
+
+
+def _keep(store: Store, instance: Instance, recipe: Recipe, found: Prediction, *, source: str) -> None:
+    kept = KeptPrediction(
+        workload=instance.prices.workload,
+        weights_hash=instance.prices.weights_hash,
+        recipe=recipe.to_dict(),
+        source="plan" if source == "plan" else "slider",
+        prediction=found,
+        predicted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    save_prediction(store, kept)

@@ -1,0 +1,88 @@
+"""Predictions and what they rest on, in a store."""
+
+import json
+import zlib
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from gencomp_core.records.plans import KeptPrediction, PlanBasis
+from gencomp_core.store.schema import measurements, plan_bases, predictions
+from gencomp_core.store.store import Store
+
+
+def save_prediction(store: Store, kept: KeptPrediction) -> None:
+    """Keep a prediction; the same words about the same recipe are kept once, as first said."""
+    signature = kept.signature
+    with store.engine.begin() as connection:
+        known = connection.scalar(select(predictions.c.signature).where(predictions.c.signature == signature))
+        if known is None:
+            values = {
+                "signature": signature,
+                "workload": kept.workload,
+                "recipe_signature": kept.recipe_signature,
+                "predicted_at": kept.predicted_at,
+                "document": kept.model_dump_json(),
+            }
+            connection.execute(predictions.insert().values(**values))
+
+
+def kept_predictions(store: Store, workload: str) -> list[KeptPrediction]:
+    """All predictions of a workload that can be read, oldest first."""
+    query = select(predictions.c.document).where(predictions.c.workload == workload)
+    with store.engine.connect() as connection:
+        documents = list(connection.scalars(query.order_by(predictions.c.predicted_at, predictions.c.signature)))
+    found = []
+    for document in documents:
+        try:
+            found.append(KeptPrediction.model_validate_json(document))
+        except ValidationError:
+            continue  # written by another version, which a later one can't score
+    return found
+
+
+def save_basis(store: Store, basis: PlanBasis, *, version: str) -> None:
+    """Keep what plans of a workload rest on; a newer one for the same weights replaces it."""
+    key = {"workload": basis.prices.workload, "weights_hash": basis.prices.weights_hash}
+    content = zlib.compress(basis.model_dump_json(exclude_defaults=True).encode())
+    values = {"version": version, "made_at": basis.made_at, "content": content}
+    with store.engine.begin() as connection:
+        connection.execute(plan_bases.delete().where(*(plan_bases.c[name] == value for name, value in key.items())))
+        connection.execute(plan_bases.insert().values(**key, **values))
+
+
+def basis_key(store: Store, workload: str, *, version: str) -> tuple[str, str] | None:
+    """Weights hash and date of the newest basis of a workload, or None."""
+    query = (
+        select(plan_bases.c.weights_hash, plan_bases.c.made_at)
+        .where(plan_bases.c.workload == workload, plan_bases.c.version == version)
+        .order_by(plan_bases.c.made_at.desc())
+    )
+    with store.engine.connect() as connection:
+        row = connection.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
+def load_basis(store: Store, workload: str, weights_hash: str, *, version: str) -> PlanBasis | None:
+    """The basis of these weights, or None where there is none that can be read."""
+    query = select(plan_bases.c.content).where(
+        plan_bases.c.workload == workload,
+        plan_bases.c.weights_hash == weights_hash,
+        plan_bases.c.version == version,
+    )
+    with store.engine.connect() as connection:
+        content = connection.scalar(query)
+    if content is None:
+        return None
+    try:
+        return PlanBasis.model_validate_json(zlib.decompress(content))
+    except (ValidationError, zlib.error):
+        return None
+
+
+def measured_recipes(store: Store, workload: str) -> dict[str, dict[str, Any]]:
+    """Plain recipes of all measurements of a workload, by signature."""
+    query = select(measurements.c.signature, measurements.c.document).where(measurements.c.workload == workload)
+    with store.engine.connect() as connection:
+        return {signature: json.loads(document)["recipe"] for signature, document in connection.execute(query)}
