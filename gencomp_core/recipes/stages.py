@@ -24,6 +24,7 @@ from gencomp_core.recipes.quantization import (
     LowRankCorrection,
     WeightQuantization,
 )
+from gencomp_core.recipes.recovery import FineTuning, QuantizationAwareTraining
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.structure import BlockRemoval, ChannelPruning, HeadPruning
 
@@ -43,7 +44,9 @@ AnyStage = Annotated[
     | ChannelPruning
     | HeadPruning
     | BlockRemoval
-    | LowRankFactorization,
+    | LowRankFactorization
+    | FineTuning
+    | QuantizationAwareTraining,
     Field(discriminator="kind"),
 ]
 STAGES: dict[str, type[Stage]] = {
