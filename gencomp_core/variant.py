@@ -27,6 +27,7 @@ from gencomp_core.compression.scaling import equalize_
 from gencomp_core.compression.smoothing import smooth_
 from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
 from gencomp_core.recipes.factorization import LowRankFactorization
+from gencomp_core.recipes.learned_masks import IterativePruning, MovementPruning, Regrowth, RegularizedPruning
 from gencomp_core.recipes.pruning import (
     AdaptivePruning,
     GradientPruning,
@@ -46,7 +47,7 @@ from gencomp_core.recipes.recovery import FineTuning, QuantizationAwareTraining
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.structure import BlockRemoval, ChannelPruning, HeadPruning
 from gencomp_core.records import Progress, TrainingRecord
-from gencomp_core.recovery.stages import fine_tune_, train_quantized_
+from gencomp_core.recovery.stages import fine_tune_, prune_while_training_, regrow_, train_quantized_
 from gencomp_core.workloads.base import Workload
 
 APPLY: dict[type[Stage], Callable[[Draft, Any], Iterator[Progress] | None]] = {
@@ -68,6 +69,10 @@ APPLY: dict[type[Stage], Callable[[Draft, Any], Iterator[Progress] | None]] = {
     LowRankFactorization: factorize_,
     FineTuning: fine_tune_,
     QuantizationAwareTraining: train_quantized_,
+    IterativePruning: prune_while_training_,
+    MovementPruning: prune_while_training_,
+    RegularizedPruning: prune_while_training_,
+    Regrowth: regrow_,
 }
 """Function of each stage type; what takes minutes yields its progress."""
 

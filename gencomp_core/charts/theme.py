@@ -33,6 +33,7 @@ FAMILY_OF = {
     ),
     **dict.fromkeys(("channel-pruning", "head-pruning", "block-removal", "low-rank-factorization"), "structure"),
     **dict.fromkeys(("fine-tune", "quantization-aware-training"), "recovery"),
+    **dict.fromkeys(("iterative-pruning", "movement-pruning", "regularized-pruning", "regrowth"), "pruning"),
 }  # fmt: skip
 """Method family of each stage kind."""
 

@@ -28,7 +28,8 @@ class Draft:
         seed: of everything that a stage draws, calibration included.
         calibration: samples that ranges were calibrated with, by stage of the generation and by class or length.
         rounded_from: float32 weights that quantized ones were rounded from, by layer name.
-        masks: which weights of pruned layers were left (bool), by layer name; those of sliced layers are out of date.
+        pruned: layers that lost weights.
+        masks: which weights were left (bool) of layers that were integers when they were pruned.
         curves: of each tuning, in order.
     """
 
@@ -39,6 +40,7 @@ class Draft:
     seed: int = 0
     calibration: dict[str, dict[str, int]] = field(default_factory=dict)
     rounded_from: dict[str, Tensor] = field(default_factory=dict)
+    pruned: set[str] = field(default_factory=set)
     masks: dict[str, Tensor] = field(default_factory=dict)
     curves: list[tuple[TrainingRecord, ...]] = field(default_factory=list)
 
@@ -101,21 +103,20 @@ class Draft:
     def mask_(self, name: str, keep: Tensor) -> None:
         """Zero a layer's weights where `keep` is False; integers become the code of 0."""
         weight = weight_of(self.layers[name])
-        self.masks[name] = keep & self.kept(name)
+        before = self.kept(name)
+        self.pruned.add(name)
         if name in self.quantized:
+            self.masks[name] = keep & before
             self.quantize_(name, self.quantized[name].with_zeros(keep), of=self.rounded_from[name])
         else:
             weight.masked_fill_(~keep, 0.0)  # a product would leave -0.0, which is no zero when packed
 
     def kept(self, name: str) -> Tensor:
-        """Which weights of a layer no stage has pruned: bool, the weight's shape.
-
-        In a layer that was sliced after it was pruned, weights that are exactly zero count as pruned.
-        """
+        """Which weights of a layer no stage has pruned: bool, the weight's shape."""
         weight = weight_of(self.layers[name])
-        mask = self.masks.get(name)
-        if mask is None:
+        if name not in self.pruned:
             return torch.ones_like(weight, dtype=torch.bool)
-        if mask.shape == weight.shape:
+        mask = self.masks.get(name)
+        if name in self.quantized and mask is not None and mask.shape == weight.shape:
             return mask
         return self.rounded_from.get(name, weight) != 0

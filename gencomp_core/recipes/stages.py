@@ -10,6 +10,7 @@ from pydantic import Field
 
 from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
 from gencomp_core.recipes.factorization import LowRankFactorization
+from gencomp_core.recipes.learned_masks import IterativePruning, MovementPruning, Regrowth, RegularizedPruning
 from gencomp_core.recipes.pruning import (
     AdaptivePruning,
     GradientPruning,
@@ -46,7 +47,11 @@ AnyStage = Annotated[
     | BlockRemoval
     | LowRankFactorization
     | FineTuning
-    | QuantizationAwareTraining,
+    | QuantizationAwareTraining
+    | IterativePruning
+    | MovementPruning
+    | RegularizedPruning
+    | Regrowth,
     Field(discriminator="kind"),
 ]
 STAGES: dict[str, type[Stage]] = {

@@ -39,6 +39,7 @@ def key_of(draft: Draft, stage: Stage, *, threads: int) -> str:
     for name, own in sorted(draft.quantized.items()):
         digest.update(f"{name} {own.format} {own.group_size}".encode())
         _add(digest, {"codes": own.codes, "scale": own.scale, "from": draft.rounded_from[name]})
+    digest.update(" ".join(sorted(draft.pruned)).encode())
     _add(digest, draft.masks)
     return digest.hexdigest()[:16]
 
@@ -128,7 +129,8 @@ def _packed(draft: Draft) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors[f"zero/{name}"] = own.zero_point
         fields = {**asdict(own.format), "transposed": own.transposed, "group_size": own.group_size}
         formats[name] = fields
-    return {"formats": formats}, {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    facts = {"formats": formats, "pruned": sorted(draft.pruned)}
+    return facts, {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 @torch.no_grad()
@@ -136,6 +138,7 @@ def _unpack_(draft: Draft, facts: Mapping[str, Any], tensors: Mapping[str, Tenso
     where = next(draft.model.parameters()).device
     for name, value in _own(draft.model).items():
         value.copy_(tensors[f"model/{name}"])
+    draft.pruned = set(facts["pruned"])
     draft.masks = {
         name.removeprefix("mask/"): mask.to(where) for name, mask in tensors.items() if name.startswith("mask/")
     }

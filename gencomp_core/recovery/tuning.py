@@ -44,6 +44,10 @@ class Program:
     def after_backward_(self, trainee: Trainee, step: int) -> None:
         """Look at gradients."""
 
+    def rate(self, step: int, steps: int) -> float:
+        """Factor on the learning rate."""
+        return cosine(step, steps=steps, warmup=math.ceil(WARMUP * steps))
+
     def counts(self, step: int) -> bool:
         """Whether the state after so many steps may be kept as the best."""
         return True
@@ -178,7 +182,7 @@ class _Run:
         tensors = list(trainee.tensors().values())
         torch.nn.utils.clip_grad_norm_(tensors, CLIP_NORM)
         for group in self.optimizer.param_groups:
-            group["lr"] = stage.learning_rate * cosine(step, steps=stage.steps, warmup=math.ceil(WARMUP * stage.steps))
+            group["lr"] = stage.learning_rate * self.program.rate(step, stage.steps)
         self.optimizer.step()
 
     @torch.no_grad()

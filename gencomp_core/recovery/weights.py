@@ -145,10 +145,12 @@ class Trainee:
             latent = own.latent().detach().clone()
             if own.mask is not None:
                 latent.masked_fill_(~own.mask, 0.0)
-                draft.masks[name] = own.mask
+                draft.pruned.add(name)
             if own.grid is None:
                 weight_of(draft.layers[name]).copy_(latent)
                 continue
+            if own.mask is not None:
+                draft.masks[name] = own.mask
             quantized = own.grid.quantized(latent)
             draft.quantize_(name, quantized if own.mask is None else quantized.with_zeros(own.mask), of=latent)
 
@@ -196,7 +198,7 @@ def _tuned(
     draft: Draft, name: str, parameter: nn.Parameter, grid_for: GridFor, rank: int | None, generator: torch.Generator
 ) -> TunedWeight:
     layer = draft.layers[name]
-    mask = draft.kept(name) if name in draft.masks else None
+    mask = draft.kept(name) if name in draft.pruned else None
     grid = grid_for(name) if name in draft.quantized else None
     base = draft.rounded_from[name] if grid else weight_of(layer)
     base = grid.start(base) if grid else base.float()

@@ -17,6 +17,7 @@ from gencomp_core.compression.layers import weight_layers
 from gencomp_core.compression.scaling import homogeneous_pairs
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.recipes.recovery import TuningStage
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.stages import STAGES
 from gencomp_core.recovery import image_lessons
@@ -103,6 +104,16 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "quantization-aware-training": [
         {"kind": "quantization-aware-training", "steps": 2, "batch_size": 8, "checks": 1},
     ],
+    "iterative-pruning": [
+        {"kind": "iterative-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1, "rounds": 2},
+    ],
+    "movement-pruning": [
+        {"kind": "movement-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1, "rounds": 2},
+    ],
+    "regularized-pruning": [
+        {"kind": "regularized-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1},
+    ],
+    "regrowth": [{"kind": "regrowth", "steps": 2, "batch_size": 8, "checks": 1}],
 }
 
 
@@ -127,8 +138,8 @@ OF_INPUTS = {"smooth-quant", "activation-quantization"}
 """Stages that work on the float inputs of layers, which embeddings don't have, and save no bytes of their own."""
 CORRECTIONS = {"low-rank-correction", "bias-correction"}
 """Stages that correct what another did to layers with a float input; it comes before them."""
-TUNING = {"fine-tune", "quantization-aware-training"}
-"""Stages that train; they save no bytes of their own."""
+TUNING = {kind for kind, stage in STAGES.items() if issubclass(stage, TuningStage)}
+"""Stages that train."""
 STRUCTURAL = {"channel-pruning", "head-pruning", "block-removal"}
 """Stages that change shapes: one layer takes others along, and some workloads have nothing to remove."""
 CASES = [pytest.param(stage, id=f"{kind}-{n}") for kind, stages in EXAMPLES.items() for n, stage in enumerate(stages)]
@@ -162,6 +173,8 @@ def stages_with(stage: dict[str, Any]) -> Recipe:
 
 def stages_before(kind: str) -> Recipe:
     """What a stage needs before it."""
+    if kind == "regrowth":
+        return recipe(pruning(0.5))
     return recipe(*([quantization(2)] if kind in CORRECTIONS | {"quantization-aware-training"} else []))
 
 
@@ -260,7 +273,7 @@ def test_packing_it_is_exact(workload: Bare, stage: dict[str, Any]) -> None:
     assert found.changes == variant.changes
     own = variant.model.state_dict()
     assert all(same_bits(value, own[name]) for name, value in network.state_dict().items())
-    if stage["kind"] not in OF_INPUTS | CORRECTIONS | TUNING | {"cross-layer-equalization"}:
+    if stage["kind"] not in OF_INPUTS | CORRECTIONS | {"cross-layer-equalization", "fine-tune"}:
         assert packed.size_bytes < pack(workload.model, {}).size_bytes
 
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gencomp_core.artifact.packing import pack, unpack_into
 from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.layers import to_rows, weight_layers, weight_of
 from gencomp_core.compression.quantizers import quantize_weight
@@ -23,8 +22,9 @@ from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.formats import FloatFormat, IntegerFormat, NumberFormat
 from gencomp_core.recovery import tuning
 from gencomp_core.recovery.grids import grid_of
-from gencomp_core.variant import Variant, compress, compression_steps
+from gencomp_core.variant import compress, compression_steps
 from gencomp_core.workloads.calibration import CalibrationBatch
+from tests.made_training import Drawn, all_same, held_out, reloaded, tuned
 from tests.tiny import (
     Bare,
     Made,
@@ -41,77 +41,9 @@ from tests.tiny import (
 )
 
 
-def tuned(steps: int = 12, **fields: object) -> dict[str, object]:
-    """Plain form of a fine-tuning stage."""
-    return {"kind": "fine-tune", "steps": steps, "batch_size": 8, "checks": 3, "learning_rate": 5e-3, **fields}
-
-
 def qat(steps: int = 12, **fields: object) -> dict[str, object]:
     """Plain form of a stage of quantization-aware training."""
     return {**tuned(steps), "kind": "quantization-aware-training", **fields}
-
-
-class Net(nn.Module):
-    """Convolutions with a norm, a feed-forward part, and an embedding that is the output layer too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.up = nn.ConvTranspose2d(8, 6, 2, stride=2)
-        self.wide = nn.Linear(6, 16)
-        self.narrow = nn.Linear(16, 6)
-        self.words = nn.Embedding(10, 6)
-        self.dropout = nn.Dropout(0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, 3, h, w) -> (n, 10)."""
-        h = torch.relu(self.up(torch.relu(self.norm(self.conv(x))))).mean((2, 3))
-        h = h + self.narrow(torch.relu(self.wide(self.dropout(h))))
-        return nn.functional.linear(h, self.words.weight)
-
-
-class Drawn(Bare):
-    """A workload that draws its inputs by the seed, and wants the outputs of another network."""
-
-    def __init__(self, name: str = "drawn") -> None:
-        super().__init__(randomise_(Net(), 0), name)
-        self.wanted = randomise_(Net(), 7)
-
-    def empty_network(self) -> nn.Module:
-        return Net().eval()
-
-    def inputs(self, n: int, seed: int, place: int) -> Tensor:
-        return noise(n, 3, 5, 5, seed=seed + place)
-
-    def forward_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
-        for place in range(2):
-            x = self.inputs(n, seed, place)
-            yield CalibrationBatch(f"t={place}", {"all": n}, lambda model, x=x: model(x))
-
-    def loss_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
-        for place in range(3):
-            x = self.inputs(n, seed, place)
-            yield CalibrationBatch(
-                f"t={place}", {"all": n}, lambda model, x=x: (model(x) - self.wanted(x)).square().mean()
-            )
-
-
-def held_out(variant: Variant, number: int = -1) -> list[float]:
-    """Held-out figures of a tuning."""
-    return [record.figures["held_out"] for record in variant.curves[number]]
-
-
-def reloaded(variant: Variant) -> nn.Module:
-    """The network that its weights file gives."""
-    network = variant.workload.empty_network()
-    unpack_into(pack(variant.model, variant.quantized, variant.changes).content, network)
-    return network
-
-
-def all_same(one: nn.Module, other: nn.Module) -> bool:
-    theirs = other.state_dict()
-    return all(same_bits(value, theirs[name]) for name, value in one.state_dict().items())
 
 
 BEFORE: dict[str, list[dict[str, Any]]] = {
@@ -163,7 +95,7 @@ def test_pruned_weights_stay_zero_and_no_others_do(before: list[dict[str, Any]])
             assert bool(dead.any())
         if not before:
             assert not bool((weight_of(layer) == 0).any())
-    assert draft.masks == {}
+    assert draft.pruned == set()
 
 
 def test_integers_of_pruned_weights_are_zero_and_others_may_leave_it() -> None:
@@ -254,7 +186,7 @@ def test_it_goes_on_after_sigkill(home: Path) -> None:
         "import sys, torch; torch.set_num_threads(1)\n"
         "from gencomp_core.recovery import tuning; tuning.SAVE_EVERY_S = 0.0\n"
         "from gencomp_core.variant import compression_steps\n"
-        "from tests.unit.test_recovery import Drawn, pruning, recipe, tuned\n"
+        "from tests.made_training import Drawn, tuned; from tests.tiny import pruning, recipe\n"
         "for progress in compression_steps(Drawn(), recipe(pruning(0.5), tuned(100_000))):\n"
         "    print(progress.done, flush=True)\n"
     )
