@@ -203,7 +203,7 @@ def compress(
     _use(threads)
     chosen = Recipe.from_file(recipe)
     known = library.stored_for(_open(store), workload, chosen)
-    report = export(workload, chosen, folder, seed=seed, measurement=known)
+    report = export(workload, chosen, folder, seed=seed, measurement=known, report=reporter())
     if as_json:
         return print_json(report)
     times = report["dense_size_bytes"] / report["size_bytes"]

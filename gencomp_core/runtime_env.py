@@ -69,6 +69,11 @@ def threads(n_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def tuning_threads() -> int:
+    """CPU threads that recovery trains with: `GENCOMP_TUNING_THREADS`, or one, so that results don't depend on it."""
+    return int(os.environ.get("GENCOMP_TUNING_THREADS", "1"))
+
+
 @cache
 def machine() -> dict[str, str | int]:
     """Processor, cores and system that a latency belongs to."""

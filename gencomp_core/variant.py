@@ -1,6 +1,6 @@
 """Workload + recipe + seed -> variant: the stages in order, one dispatch from type to function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from gencomp_core.compression.scaling import equalize_
 from gencomp_core.compression.smoothing import smooth_
 from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
 from gencomp_core.recipes.factorization import LowRankFactorization
+from gencomp_core.recipes.learned_masks import IterativePruning, MovementPruning, Regrowth, RegularizedPruning
 from gencomp_core.recipes.pruning import (
     AdaptivePruning,
     GradientPruning,
@@ -42,11 +43,14 @@ from gencomp_core.recipes.quantization import (
     WeightQuantization,
 )
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.recipes.recovery import FineTuning, QuantizationAwareTraining
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.structure import BlockRemoval, ChannelPruning, HeadPruning
+from gencomp_core.records import Progress, TrainingRecord
+from gencomp_core.recovery.stages import fine_tune_, prune_while_training_, regrow_, train_quantized_
 from gencomp_core.workloads.base import Workload
 
-APPLY: dict[type[Stage], Callable[[Draft, Any], None]] = {
+APPLY: dict[type[Stage], Callable[[Draft, Any], Iterator[Progress] | None]] = {
     MagnitudePruning: prune_by_magnitude_,
     WandaPruning: prune_by_wanda_,
     SparseGPTPruning: prune_by_sparsegpt_,
@@ -63,7 +67,14 @@ APPLY: dict[type[Stage], Callable[[Draft, Any], None]] = {
     HeadPruning: prune_heads_,
     BlockRemoval: remove_blocks_,
     LowRankFactorization: factorize_,
+    FineTuning: fine_tune_,
+    QuantizationAwareTraining: train_quantized_,
+    IterativePruning: prune_while_training_,
+    MovementPruning: prune_while_training_,
+    RegularizedPruning: prune_while_training_,
+    Regrowth: regrow_,
 }
+"""Function of each stage type; what takes minutes yields its progress."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,7 @@ class Variant:
         quantized: integers behind the quantized weights, by layer name.
         changes: what was done to the network beyond its weights, in order.
         calibration: samples that it was calibrated with, by stage of the generation and by class or length.
+        curves: held-out figures of each tuning, in order.
     """
 
     workload: Workload
@@ -87,6 +99,7 @@ class Variant:
     quantized: dict[str, QuantizedWeight]
     changes: tuple[Change, ...] = ()
     calibration: dict[str, dict[str, int]] = field(default_factory=dict)
+    curves: tuple[tuple[TrainingRecord, ...], ...] = ()
 
 
 def compress(workload: Workload, recipe: Recipe, *, seed: int = 0) -> Variant:
@@ -95,7 +108,30 @@ def compress(workload: Workload, recipe: Recipe, *, seed: int = 0) -> Variant:
     Raises:
         RecipeError: a stage names a layer that the workload does not have.
     """
+    steps = compression_steps(workload, recipe, seed=seed)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            variant: Variant = finished.value
+            return variant
+
+
+def compression_steps(workload: Workload, recipe: Recipe, *, seed: int = 0) -> Generator[Progress, None, Variant]:
+    """`compress`, yielding progress: stages that train take minutes.
+
+    A tuning that was stopped goes on where it was, and one that was finished is read from GenComp's home.
+    """
     draft = Draft.of(workload, seed=seed)
     for stage in recipe.stages:
-        APPLY[type(stage)](draft, stage)
-    return Variant(workload, recipe, seed, draft.model.eval(), draft.quantized, tuple(draft.changes), draft.calibration)
+        yield from APPLY[type(stage)](draft, stage) or ()
+    return Variant(
+        workload,
+        recipe,
+        seed,
+        draft.model.eval(),
+        draft.quantized,
+        tuple(draft.changes),
+        draft.calibration,
+        tuple(draft.curves),
+    )

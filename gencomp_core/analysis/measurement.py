@@ -32,7 +32,7 @@ from gencomp_core.records import (
 from gencomp_core.runtime_env import machine, versions
 from gencomp_core.runtimes.registry import runtimes
 from gencomp_core.runtimes.subject import Subject
-from gencomp_core.variant import compress
+from gencomp_core.variant import compression_steps
 from gencomp_core.workloads.base import Settings, Workload, complete_settings, makes_texts, work
 
 _dense_sizes: dict[tuple[str, str], int] = {}
@@ -101,12 +101,25 @@ class Shipped:
     @classmethod
     def of(cls, workload: Workload, recipe: Recipe, *, seed: int = 0, content: bytes | None = None) -> "Shipped":
         """Apply a recipe and pack the result, or take the weights file of an artifact as it is."""
+        steps = cls.steps(workload, recipe, seed=seed, content=content)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                made: Shipped = finished.value
+                return made
+
+    @classmethod
+    def steps(
+        cls, workload: Workload, recipe: Recipe, *, seed: int = 0, content: bytes | None = None
+    ) -> Generator[Progress, None, "Shipped"]:
+        """`of`, yielding the progress of stages that train."""
         model = workload.empty_network()
         if content is not None:
             found = unpack_into(content, model)
             packed = pack(model, found.quantized, found.changes)
             return cls(workload, recipe, replace(packed, content=content), model.eval(), found.quantized)
-        variant = compress(workload, recipe, seed=seed)
+        variant = yield from compression_steps(workload, recipe, seed=seed)
         packed = pack(variant.model, variant.quantized, variant.changes)
         found = unpack_into(packed.content, model)
         return cls(workload, recipe, packed, model.eval(), found.quantized)

@@ -14,6 +14,7 @@ FAMILY_COLOURS = {
     "structure + quantization": "#332288",
     "structure + pruning": "#44aa99",
     "structure + pruning + quantization": "#117733",
+    "recovery": "#882255",
     "trained small": "#e69f00",
     "trained small + compressed": "#a65628",
 }
@@ -31,6 +32,8 @@ FAMILY_OF = {
         "quantization",
     ),
     **dict.fromkeys(("channel-pruning", "head-pruning", "block-removal", "low-rank-factorization"), "structure"),
+    **dict.fromkeys(("fine-tune", "quantization-aware-training"), "recovery"),
+    **dict.fromkeys(("iterative-pruning", "movement-pruning", "regularized-pruning", "regrowth"), "pruning"),
 }  # fmt: skip
 """Method family of each stage kind."""
 
@@ -44,19 +47,17 @@ FAMILY_MARKS = {
     "structure + quantization": "pentagon",
     "structure + pruning": "hexagram",
     "structure + pruning + quantization": "octagon",
+    "recovery": "star-square",
     "trained small": "star-triangle-up",
     "trained small + compressed": "triangle-up",
 }
 
 
 def family(kinds: list[str]) -> str:
-    """Method family of a recipe's stage kinds, in their order."""
-    words: list[str] = []
-    for kind in kinds:
-        word = FAMILY_OF.get(kind, kind)
-        if word not in words:
-            words.append(word)
-    return " + ".join(words) or "dense"
+    """Method family of a recipe's stage kinds, in their order; recovery counts only where it stands alone."""
+    words = list(dict.fromkeys(FAMILY_OF.get(kind, kind) for kind in kinds))
+    shown = [word for word in words if word != "recovery"] or words
+    return " + ".join(shown) or "dense"
 
 
 def bytes_text(n_bytes: float) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gencomp_core.compression.changes import Change
 from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.compression.quantizers import QuantizedWeight
+from gencomp_core.records import TrainingRecord
 from gencomp_core.workloads.base import Workload
 from gencomp_core.workloads.calibration import CalibrationBatch, histogram
 
@@ -27,6 +28,9 @@ class Draft:
         seed: of everything that a stage draws, calibration included.
         calibration: samples that ranges were calibrated with, by stage of the generation and by class or length.
         rounded_from: float32 weights that quantized ones were rounded from, by layer name.
+        pruned: layers that lost weights.
+        masks: which weights were left (bool) of layers that were integers when they were pruned.
+        curves: of each tuning, in order.
     """
 
     workload: Workload
@@ -36,6 +40,9 @@ class Draft:
     seed: int = 0
     calibration: dict[str, dict[str, int]] = field(default_factory=dict)
     rounded_from: dict[str, Tensor] = field(default_factory=dict)
+    pruned: set[str] = field(default_factory=set)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    curves: list[tuple[TrainingRecord, ...]] = field(default_factory=list)
 
     @classmethod
     def of(cls, workload: Workload, *, seed: int = 0) -> "Draft":
@@ -96,7 +103,20 @@ class Draft:
     def mask_(self, name: str, keep: Tensor) -> None:
         """Zero a layer's weights where `keep` is False; integers become the code of 0."""
         weight = weight_of(self.layers[name])
+        before = self.kept(name)
+        self.pruned.add(name)
         if name in self.quantized:
+            self.masks[name] = keep & before
             self.quantize_(name, self.quantized[name].with_zeros(keep), of=self.rounded_from[name])
         else:
             weight.masked_fill_(~keep, 0.0)  # a product would leave -0.0, which is no zero when packed
+
+    def kept(self, name: str) -> Tensor:
+        """Which weights of a layer no stage has pruned: bool, the weight's shape."""
+        weight = weight_of(self.layers[name])
+        if name not in self.pruned:
+            return torch.ones_like(weight, dtype=torch.bool)
+        mask = self.masks.get(name)
+        if name in self.quantized and mask is not None and mask.shape == weight.shape:
+            return mask
+        return self.rounded_from.get(name, weight) != 0

@@ -107,7 +107,9 @@ def prune_by_sparsegpt_(draft: Draft, stage: SparseGPTPruning) -> None:
             block_size=own.block_size,
             damping=own.damping,
         )
-        weight_of(layer).copy_(from_rows(rows, weight_of(layer).shape, transposed=is_transposed(layer)))
+        weight = weight_of(layer)
+        weight.copy_(from_rows(rows, weight.shape, transposed=is_transposed(layer)))
+        draft.mask_(name, weight != 0)
 
 
 def prune_by_gradient_(draft: Draft, stage: GradientPruning) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
 from gencomp_core.recipes.factorization import LowRankFactorization
+from gencomp_core.recipes.learned_masks import IterativePruning, MovementPruning, Regrowth, RegularizedPruning
 from gencomp_core.recipes.pruning import (
     AdaptivePruning,
     GradientPruning,
@@ -24,6 +25,7 @@ from gencomp_core.recipes.quantization import (
     LowRankCorrection,
     WeightQuantization,
 )
+from gencomp_core.recipes.recovery import FineTuning, QuantizationAwareTraining
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.structure import BlockRemoval, ChannelPruning, HeadPruning
 
@@ -43,7 +45,13 @@ AnyStage = Annotated[
     | ChannelPruning
     | HeadPruning
     | BlockRemoval
-    | LowRankFactorization,
+    | LowRankFactorization
+    | FineTuning
+    | QuantizationAwareTraining
+    | IterativePruning
+    | MovementPruning
+    | RegularizedPruning
+    | Regrowth,
     Field(discriminator="kind"),
 ]
 STAGES: dict[str, type[Stage]] = {

@@ -19,12 +19,19 @@ from gencomp_core.errors import ArtifactError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Measurement
 from gencomp_core.runtime_env import command_environment, threads
-from gencomp_core.variant import compress
+from gencomp_core.services.measuring import Report, carry_out, ignore
+from gencomp_core.variant import compression_steps
 from gencomp_core.workloads import load_workload
 
 
 def export(
-    workload: str, recipe: Recipe, out: Path, *, seed: int = 0, measurement: Measurement | None = None
+    workload: str,
+    recipe: Recipe,
+    out: Path,
+    *,
+    seed: int = 0,
+    measurement: Measurement | None = None,
+    report: Report = ignore,
 ) -> dict[str, Any]:
     """Write the artifact of a recipe to `out` and let a fresh process test it.
 
@@ -34,12 +41,12 @@ def export(
     Raises:
         ArtifactError: `out` has content, or the fresh process could not reproduce the samples.
     """
-    variant = compress(load_workload(workload), recipe, seed=seed)
+    variant = carry_out(compression_steps(load_workload(workload), recipe, seed=seed), report)
     manifest = save_artifact(variant, out, measurement=measurement)
-    report = verify_in_fresh_process(out)
-    if not report["ok"]:
-        raise ArtifactError(f"{out}: the self-test failed: {report['problem']}. Please report this with the recipe.")
-    return {"artifact": str(out), **_facts(manifest), **report}
+    found = verify_in_fresh_process(out)
+    if not found["ok"]:
+        raise ArtifactError(f"{out}: the self-test failed: {found['problem']}. Please report this with the recipe.")
+    return {"artifact": str(out), **_facts(manifest), **found}
 
 
 def verify(folder: Path, *, timed: bool = True) -> dict[str, Any]:

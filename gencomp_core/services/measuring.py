@@ -1,6 +1,7 @@
 """Measure a configuration once, and keep it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
 
 from gencomp_core.analysis.measurement import Shipped, make_request, measure_latency, measure_request
 from gencomp_core.charts.tiles import tile, to_webp
@@ -14,6 +15,7 @@ from gencomp_core.store import Store
 from gencomp_core.workloads.base import Settings, Workload, makes_texts
 
 Report = Callable[[Progress], None]
+Found = TypeVar("Found")
 
 
 def ignore(progress: Progress) -> None:
@@ -57,8 +59,8 @@ def measure(
     measurement = store.measurement(request.signature) if store else None
     shipped: Shipped | None = None
     if measurement is None:
-        shipped = Shipped.of(workload, recipe, seed=seed, content=content)
-        measurement = _carry_out(shipped, request, report)
+        shipped = carry_out(Shipped.steps(workload, recipe, seed=seed, content=content), report)
+        measurement = carry_out(measure_request(shipped, request), report)
         if store:
             store.save(measurement)
             store.save_picture(request.signature, *_kept_samples(shipped, request))
@@ -71,7 +73,7 @@ def measure(
     timed = list(measurement.latency)
     for number, (runtime, batch) in enumerate(missing):
         report(Progress(f"timing {runtime}, batch {batch}", number, len(missing)))
-        shipped = shipped or Shipped.of(workload, recipe, seed=seed, content=content)
+        shipped = shipped or carry_out(Shipped.steps(workload, recipe, seed=seed, content=content), report)
         with threads(1):
             latency = measure_latency(shipped.subject, runtime=runtime, batch=batch, settings=request.settings)
         timed.append(latency)
@@ -80,13 +82,13 @@ def measure(
     return measurement.model_copy(update={"latency": tuple(timed)})
 
 
-def _carry_out(shipped: Shipped, request: EvaluationRequest, report: Report) -> Measurement:
-    steps = measure_request(shipped, request)
+def carry_out(steps: Generator[Progress, None, Found], report: Report) -> Found:
+    """Carry long work out, reporting its progress; what it gives in the end."""
     while True:
         try:
             report(next(steps))
         except StopIteration as finished:
-            found: Measurement = finished.value
+            found: Found = finished.value
             return found
 
 

@@ -15,7 +15,12 @@ BATCH = 500
 
 
 def sample_fid(
-    network: nn.Module, n_samples: int, noise_shape: tuple[int, ...], sample: Callable[[Tensor, Tensor], Tensor]
+    network: nn.Module,
+    n_samples: int,
+    noise_shape: tuple[int, ...],
+    sample: Callable[[Tensor, Tensor], Tensor],
+    *,
+    seed: int = 0,
 ) -> float:
     """FID of samples at fixed noise, their classes in turn.
 
@@ -23,8 +28,9 @@ def sample_fid(
         network: says on which device to sample.
         noise_shape: of one sample's standard normal noise.
         sample: noise (n, *noise_shape), labels (n,) -> images (n, 1, 28, 28) float32 in [0, 1].
+        seed: of the noise.
     """
-    noise = torch.randn(n_samples, *noise_shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(n_samples, *noise_shape, generator=torch.Generator().manual_seed(seed))
     labels = torch.arange(n_samples) % N_CLASSES
     parts = [to_device(network, noise[part], labels[part]) for part in chunks(n_samples, BATCH)]
     images = torch.cat([to_pixels(sample(*part)) for part in parts])

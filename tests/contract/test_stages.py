@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -16,8 +17,10 @@ from gencomp_core.compression.layers import weight_layers
 from gencomp_core.compression.scaling import homogeneous_pairs
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.recipes.recovery import TuningStage
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.stages import STAGES
+from gencomp_core.recovery import image_lessons
 from gencomp_core.services.techniques import technique_table
 from gencomp_core.variant import APPLY, Variant, compress
 from gencomp_core.workloads.calibration import CalibrationBatch
@@ -94,6 +97,23 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"kind": "low-rank-factorization", "rank": 1, "weighting": "none"},
         {"kind": "low-rank-factorization", "energy": 0.5, "calibration_samples": 2, "layers": {"*a*": {"rank": 2}}},
     ],
+    "fine-tune": [
+        {"kind": "fine-tune", "steps": 2, "batch_size": 8, "checks": 1},
+        {"kind": "fine-tune", "steps": 2, "batch_size": 4, "checks": 1, "trainable": "low-rank", "match": "features"},
+    ],
+    "quantization-aware-training": [
+        {"kind": "quantization-aware-training", "steps": 2, "batch_size": 8, "checks": 1},
+    ],
+    "iterative-pruning": [
+        {"kind": "iterative-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1, "rounds": 2},
+    ],
+    "movement-pruning": [
+        {"kind": "movement-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1, "rounds": 2},
+    ],
+    "regularized-pruning": [
+        {"kind": "regularized-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1},
+    ],
+    "regrowth": [{"kind": "regrowth", "steps": 2, "batch_size": 8, "checks": 1}],
 }
 
 
@@ -118,6 +138,8 @@ OF_INPUTS = {"smooth-quant", "activation-quantization"}
 """Stages that work on the float inputs of layers, which embeddings don't have, and save no bytes of their own."""
 CORRECTIONS = {"low-rank-correction", "bias-correction"}
 """Stages that correct what another did to layers with a float input; it comes before them."""
+TUNING = {kind for kind, stage in STAGES.items() if issubclass(stage, TuningStage)}
+"""Stages that train."""
 STRUCTURAL = {"channel-pruning", "head-pruning", "block-removal"}
 """Stages that change shapes: one layer takes others along, and some workloads have nothing to remove."""
 CASES = [pytest.param(stage, id=f"{kind}-{n}") for kind, stages in EXAMPLES.items() for n, stage in enumerate(stages)]
@@ -145,8 +167,21 @@ def suited(workload: Bare, kind: str) -> Bare:
 
 
 def stages_with(stage: dict[str, Any]) -> Recipe:
-    """The stage, after another where it is a correction."""
-    return recipe(*([quantization(2)] if stage["kind"] in CORRECTIONS else []), stage)
+    """The stage, after another where it needs one."""
+    return Recipe(stages=(*stages_before(stage["kind"]).stages, *recipe(stage).stages))
+
+
+def stages_before(kind: str) -> Recipe:
+    """What a stage needs before it."""
+    if kind == "regrowth":
+        return recipe(pruning(0.5))
+    return recipe(*([quantization(2)] if kind in CORRECTIONS | {"quantization-aware-training"} else []))
+
+
+@pytest.fixture(autouse=True)
+def _few_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held-out figures of tuning on 50 images: here they only decide what is kept."""
+    monkeypatch.setattr(image_lessons, "N_HELD_OUT", 50)
 
 
 def changed_layers(workload: Bare, variant: Variant) -> set[str]:
@@ -238,7 +273,7 @@ def test_packing_it_is_exact(workload: Bare, stage: dict[str, Any]) -> None:
     assert found.changes == variant.changes
     own = variant.model.state_dict()
     assert all(same_bits(value, own[name]) for name, value in network.state_dict().items())
-    if stage["kind"] not in OF_INPUTS | CORRECTIONS | {"cross-layer-equalization"}:
+    if stage["kind"] not in OF_INPUTS | CORRECTIONS | {"cross-layer-equalization", "fine-tune"}:
         assert packed.size_bytes < pack(workload.model, {}).size_bytes
 
 
@@ -271,9 +306,13 @@ def test_it_keeps_what_it_was_calibrated_with(
 
 @of_workload
 @of_example
-def test_it_does_the_same_every_time(workload: Bare, stage: dict[str, Any]) -> None:
+def test_it_does_the_same_every_time(
+    workload: Bare, stage: dict[str, Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workload = suited(workload, stage["kind"])
-    first, second = (compress(workload, stages_with(stage)) for _ in range(2))
+    first = compress(workload, stages_with(stage))
+    monkeypatch.setenv("GENCOMP_HOME", str(home / "other"))  # where nothing is kept of the first time
+    second = compress(workload, stages_with(stage))
     contents = [pack(own.model, own.quantized, own.changes).content for own in (first, second)]
     assert contents[0] == contents[1]
 
@@ -302,6 +341,14 @@ def test_any_one_layer_can_be_skipped(workload: Bare, kind: str) -> None:
         for layer in sorted(everywhere)[::9]:
             variant = compress(workload, recipe({**stage, "layers": {layer: {"skip": True}}}))
             assert changed_layers(workload, variant) == everywhere - {layer}, layer
+        return
+    if kind in TUNING:
+        before, after = (compress(workload, of) for of in (stages_before(kind), stages_with(stage)))
+        everywhere = changed_between(before, after)
+        assert everywhere == set(weight_layers(workload.model))
+        for layer in sorted(everywhere)[::20]:
+            variant = compress(workload, stages_with({**stage, "layers": {layer: {"skip": True}}}))
+            assert changed_between(before, variant) == everywhere - {layer}, layer
         return
     if kind in CORRECTIONS:
         before, after = (compress(workload, of) for of in (recipe(quantization(2)), stages_with(stage)))

@@ -135,6 +135,8 @@ def test_every_family_has_a_colour_and_a_mark_of_its_own() -> None:
         (["weight-quantization", "magnitude-pruning"], "quantization + pruning"),
         (["channel-pruning", "block-removal"], "structure"),
         (["channel-pruning", "wanda-pruning", "smooth-quant"], "structure + pruning + quantization"),
+        (["magnitude-pruning", "fine-tune"], "pruning"),
+        (["fine-tune"], "recovery"),
     ],
 )
 def test_a_family_is_named_after_its_stages_in_order(kinds: list[str], name: str) -> None:
@@ -144,7 +146,7 @@ def test_a_family_is_named_after_its_stages_in_order(kinds: list[str], name: str
 
 @pytest.mark.parametrize("kind", STAGES)
 def test_every_stage_belongs_to_a_family(kind: str) -> None:
-    assert family([kind]) in ("pruning", "quantization", "structure")
+    assert family([kind]) in ("pruning", "quantization", "structure", "recovery")
 
 
 @pytest.mark.parametrize(
