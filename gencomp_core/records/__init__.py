@@ -1,6 +1,16 @@
 """What was found: frozen records that cross every layer. No torch, no store."""
 
 from gencomp_core.records.base import Estimate, Record
+from gencomp_core.records.jobs import (
+    ACTIVE,
+    Failure,
+    Job,
+    JobProgress,
+    JobState,
+    Study,
+    WorkerIdentity,
+    job_signature,
+)
 from gencomp_core.records.measurement import (
     METHOD_VERSION,
     STAGE_VERSIONS,
@@ -17,6 +27,7 @@ from gencomp_core.records.progress import Progress, TrainingRecord
 from gencomp_core.records.scores import Direction, LayerOption, LayerScore, ScanMethod, ScoreAxis
 
 __all__ = [
+    "ACTIVE",
     "FIDELITIES",
     "FIGURES",
     "METHOD_VERSION",
@@ -26,7 +37,11 @@ __all__ = [
     "Direction",
     "Estimate",
     "EvaluationRequest",
+    "Failure",
     "FidelityFacts",
+    "Job",
+    "JobProgress",
+    "JobState",
     "Latency",
     "LatencyVerdict",
     "LayerOption",
@@ -39,6 +54,9 @@ __all__ = [
     "ScanMethod",
     "ScoreAxis",
     "Status",
+    "Study",
     "TensorCost",
     "TrainingRecord",
+    "WorkerIdentity",
+    "job_signature",
 ]
