@@ -37,5 +37,13 @@ class TrainingError(GenCompError):
     """A training configuration or run that can't go on."""
 
 
+class JobError(GenCompError):
+    """A job that does not exist, or that can't be started, resumed or cancelled."""
+
+
+class GridError(GenCompError):
+    """A grid of configurations that can't be read, or that does not fit the workload."""
+
+
 class MissingDependencyError(GenCompError):
     """An optional package that is needed here and not installed."""

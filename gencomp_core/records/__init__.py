@@ -3,6 +3,7 @@
 from gencomp_core.records.base import Estimate, Record
 from gencomp_core.records.jobs import (
     ACTIVE,
+    RESUMABLE,
     Failure,
     Job,
     JobProgress,
@@ -32,6 +33,7 @@ __all__ = [
     "FIGURES",
     "METHOD_VERSION",
     "METRICS",
+    "RESUMABLE",
     "STAGE_VERSIONS",
     "Better",
     "Direction",

@@ -43,7 +43,7 @@ class JobProgress(Record):
     Attributes:
         what: what is being done, for people.
         done, total: in units of that.
-        fraction: done of the whole, in [0, 1], parts under way included.
+        fraction: done of the whole, in [0, 1].
         seconds_left: at the pace so far; None while that is not known.
     """
 

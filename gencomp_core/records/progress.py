@@ -11,7 +11,7 @@ class Progress:
     Attributes:
         what: what is being done, for people.
         done, total: in units of that.
-        within: how far the unit under way has come.
+        within: what is being done of the unit under way, for people.
     """
 
     what: str
@@ -21,9 +21,8 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Done of the whole, in [0, 1], the unit under way included."""
-        part = self.within.fraction if self.within else 0.0
-        return min(1.0, (self.done + part) / max(1, self.total))
+        """Done of the whole, in [0, 1]; the unit under way counts once it is done."""
+        return min(1.0, self.done / max(1, self.total))
 
     @property
     def text(self) -> str:
