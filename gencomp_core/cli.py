@@ -19,14 +19,17 @@ from gencomp_core.printing import (
     err,
     latency_line,
     out,
+    print_jobs,
     print_json,
     print_layers,
     print_measurement,
     print_plan,
+    print_report,
     reporter,
 )
 
 if TYPE_CHECKING:
+    from gencomp_core.records import Job
     from gencomp_core.store import Store
 
 app = typer.Typer(
@@ -42,6 +45,9 @@ StoreUrl = Annotated[str | None, typer.Option("--store", help="URL or file of th
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of noise and random stages.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file, YAML or JSON.")]
+Background = Annotated[
+    bool, typer.Option("--background", help="Start a process for it, print the job's id and return.")
+]
 Sampling = Annotated[
     list[str] | None, typer.Option("--set", help="Sampling option as NAME=VALUE, such as steps=8; repeat for more.")
 ]
@@ -331,6 +337,38 @@ def report(
 
 
 @app.command()
+def sweep(
+    workload: str,
+    grid: Annotated[str, typer.Option("--grid", help="Grid file, or a preset: quick, standard, thorough.")],
+    samples: Annotated[int | None, typer.Option("--samples", help="In place of the grid's.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes that measure.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Dask scheduler, such as tcp://host:8786.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Measure what failed before once more.")] = False,
+    background: Background = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="In place of the grid's.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Measure every configuration of a grid; what was measured before is not measured again."""
+    from gencomp_core import foreground
+    from gencomp_core.services.sweeps import cost_of, read_grid
+
+    _use(threads)
+    opened, chosen = _open(store), read_grid(grid, workload)
+    parameters = {
+        "workload": workload, "grid": dict(chosen.plain), "samples": samples, "seed": seed, "workers": workers,
+        "scheduler": scheduler,
+    }  # fmt: skip
+    cost = cost_of(opened, chosen, workload, samples=samples, seed=seed, workers=workers)
+    err.print(cost.sentence(), markup=False)
+    job = foreground.run(opened, "sweep", parameters, background=background, retry=retry)
+    _print_ended(opened, job, as_json)
+
+
+@app.command()
 def train(
     network: str,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the run; an unfinished run there is resumed.")],
@@ -361,6 +399,50 @@ def train(
     return None
 
 
+@app.command()
+def jobs(as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, threads: Threads = None) -> None:
+    """List the jobs of the store: state, progress, time left."""
+    from gencomp_core.services.jobs import everyone
+
+    listing = everyone(_open(store))
+    if as_json:
+        return print_json([job.model_dump(mode="json") for job in listing])
+    print_jobs(listing)
+    return None
+
+
+@app.command()
+def resume(
+    job: str,
+    retry: Annotated[bool, typer.Option("--retry", help="Measure what failed once more.")] = False,
+    background: Background = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Go on with a job that was interrupted, cancelled or failed; nothing is measured twice."""
+    from gencomp_core import foreground
+    from gencomp_core.services.jobs import resume as go_on
+
+    _use(threads)
+    opened = _open(store)
+    again = go_on(opened, job, retry=retry, background=background)
+    _print_ended(opened, again if background else foreground.follow_or_carry_out(opened, again), as_json)
+
+
+@app.command()
+def cancel(job: str, as_json: AsJson = False, store: StoreUrl = None, seed: Seed = 0, threads: Threads = None) -> None:
+    """Stop a job with all its processes; finished measurements are kept."""
+    from gencomp_core.services.jobs import cancel as stop
+
+    stopped = stop(_open(store), job)
+    if as_json:
+        return print_json(stopped.model_dump(mode="json"))
+    out.print(f"job {stopped.id} is {stopped.state}; 'gencomp resume {stopped.id}' goes on", markup=False)
+    return None
+
+
 @app.command(name="app")
 def dashboard(
     port: Annotated[int, typer.Option("--port", min=1, max=65_535)] = 8501,
@@ -378,6 +460,23 @@ def dashboard(
         environment["GENCOMP_STORE"] = store
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
     raise typer.Exit(subprocess.run(command, check=False, cwd=script.parent, env=environment).returncode)
+
+
+def _print_ended(store: "Store", job: "Job", as_json: bool) -> None:
+    """What a study found, or where it can be followed."""
+    from gencomp_core.services.job_kinds import KINDS
+
+    if job.is_active:
+        if as_json:
+            print_json({"job": job.id, "state": job.state})
+        else:
+            out.print(f"job {job.id} is {job.state}; 'gencomp jobs' shows how far it is", markup=False)
+        return
+    report = {"job": job.id, **KINDS[job.kind].report(store, job.result or {})}
+    if as_json:
+        print_json(report)
+    else:
+        print_report(report)
 
 
 def _use(threads: int | None) -> None:

@@ -51,5 +51,13 @@ class PlanError(GenCompError):
         self.nearest = dict(nearest)
 
 
+class JobError(GenCompError):
+    """A job that does not exist, or that can't be started, resumed or cancelled."""
+
+
+class GridError(GenCompError):
+    """A grid of configurations that can't be read, or that does not fit the workload."""
+
+
 class MissingDependencyError(GenCompError):
     """An optional package that is needed here and not installed."""

@@ -4,17 +4,22 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 
 from gencomp_core.analysis.planning.amounts import shadow_lines
-from gencomp_core.records import Measurement, Progress, Quality
+from gencomp_core.records import Job, JobProgress, Measurement, Progress, Quality
 from gencomp_core.records.plans import Plan
 
 SECONDS_A_LINE = 1.0
+SECONDS_OF_SILENCE = 10.0
 LINE = 100
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
@@ -35,6 +40,82 @@ def reporter() -> Callable[[Progress], None]:
             last_line = time.monotonic()
 
     return report
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[JobProgress], None]]:
+    """Progress of a job on stderr: a bar with the time left on a terminal, now and then a line elsewhere."""
+    if not err.is_terminal:
+        yield _lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+    with RichProgress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("starting", total=1.0, left="")
+
+        def report(told: JobProgress) -> None:
+            bar.update(task, completed=told.fraction, description=escape(told.what), left=time_left(told))
+
+        yield report
+
+
+def _lines() -> Callable[[JobProgress], None]:
+    """A line whenever something was finished, and every ten seconds."""
+    last, told_at = (-1, -1), 0.0
+
+    def report(told: JobProgress) -> None:
+        nonlocal last, told_at
+        now = time.monotonic()
+        if ((told.done, told.total) != last and now - told_at >= SECONDS_A_LINE) or now - told_at >= SECONDS_OF_SILENCE:
+            err.print(f"{told.what} {time_left(told)}".rstrip(), markup=False)
+            last, told_at = (told.done, told.total), now
+
+    return report
+
+
+def time_left(told: JobProgress) -> str:
+    """`3 min left`, or nothing while that is not known."""
+    seconds = told.seconds_left
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
+
+
+def print_jobs(listing: Sequence[Job]) -> None:
+    """Jobs, one a row."""
+    if not listing:
+        out.print("No jobs yet.")
+        return
+    table = Table(Column("id", no_wrap=True), "kind", "workload", "state", "progress", "what", box=None)
+    for job in listing:
+        told = job.progress
+        share = f"{told.fraction:.0%} {time_left(told) if job.is_active else ''}".strip() if told else ""
+        what = job.message or (told.what if told and job.is_active else "")
+        table.add_row(job.id, job.kind, job.workload, job.state, share, escape(what))
+    out.print(table)
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """What a study found: its figures, and a table of its measurements where it has some."""
+    plain = {name: value for name, value in report.items() if isinstance(value, str | int | float)}
+    out.print("\n".join(f"{name.replace('_', ' '):<18}{value}" for name, value in plain.items()), markup=False)
+    rows = [*report.get("measurements", ()), *report.get("failures", ())]
+    if not rows:
+        return
+    table = Table(
+        "configuration", "status", Column("bytes", justify="right"), "quality", "difference to dense", box=None
+    )
+    for row in rows:
+        quality, change = row.get("quality"), row.get("quality_change")
+        table.add_row(
+            escape(f"{row['workload']}: {row['title']}"),
+            row["status"],
+            count(row["size_bytes"]),
+            f"{quality['value']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}]"
+            if quality
+            else escape(row["reason"]),
+            f"{change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]" if change else "",
+        )
+    out.print(table)
 
 
 def print_json(document: Any) -> None:

@@ -12,6 +12,7 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import FIGURES, Measurement, TensorCost
 from gencomp_core.services import jobs, library
 from gencomp_core.services.honesty import Honesty, honesty
+from gencomp_core.services.job_kinds import command_line
 from gencomp_core.services.texts import SideBySide
 from gencomp_core.store import Store
 from pages._samples import (
@@ -105,7 +106,7 @@ def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
     account = honesty(
         quick.cost["tensors"], size_bytes=quick.cost["size_bytes"], dense_size_bytes=quick.cost["dense_size_bytes"]
     )
-    _measure_button(workload, recipe, library.usual_samples(library.figures(store, workload), workload))
+    _measure_button(store, workload, recipe, library.usual_samples(library.figures(store, workload), workload))
     honesty_panel(account, quick.cost["tensors"])
 
 
@@ -147,29 +148,30 @@ def _fill_in(
     return None
 
 
-def _measure_button(workload: str, recipe: Recipe, n_samples: int) -> None:
+def _measure_button(store: Store, workload: str, recipe: Recipe, n_samples: int) -> None:
     """Start a measurement in a process of its own, and follow it."""
-    job = jobs.job_state(workload, recipe, n_samples=n_samples)
+    parameters = {"workload": workload, "recipe": recipe.to_dict(), "samples": n_samples}
+    job = jobs.latest(store, "evaluate", parameters)
+    running = job is not None and job.is_active
     clicked = st.button(
-        f"Measure it over {n_samples:,} samples", type="primary", icon=":material/straighten:",
-        disabled=job.state == "running",
-    )  # fmt: skip
+        f"Measure it over {n_samples:,} samples", type="primary", icon=":material/straighten:", disabled=running
+    )
     if clicked:
-        jobs.start_measurement(workload, recipe, n_samples=n_samples)
+        jobs.start(store, "evaluate", parameters)
         st.rerun()
-    if job.state == "running":
-        st.fragment(_follow, run_every=1.0)(workload, recipe, n_samples)
-    elif job.state == "ended" and job.line.startswith("gencomp:"):
-        st.error(f"The measurement failed: {job.line.removeprefix('gencomp: ')}", icon=":material/error:")
+    if job is not None and running:
+        st.fragment(_follow, run_every=1.0)(store, job.id)
+    elif job is not None and job.can_resume:
+        st.error(f"The measurement was {job.state}: {job.message}", icon=":material/error:")
     with st.expander("The same on the command line", icon=":material/terminal:"):
-        st.code(job.command, language="bash")
+        st.code(job.command if job else command_line("evaluate", parameters), language="bash")
 
 
-def _follow(workload: str, recipe: Recipe, n_samples: int) -> None:
-    job = jobs.job_state(workload, recipe, n_samples=n_samples)
-    if job.state != "running":
+def _follow(store: Store, job_id: str) -> None:
+    job = jobs.get(store, job_id)
+    if not job.is_active:
         st.rerun()
-    st.info(f"Measuring: {job.line}", icon=":material/hourglass_top:")
+    st.info(f"Measuring: {job.progress.what if job.progress else 'starting'}", icon=":material/hourglass_top:")
 
 
 def honesty_panel(account: Honesty, tensors: tuple[TensorCost, ...]) -> None:

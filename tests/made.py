@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from gencomp_core.records import Estimate, EvaluationRequest, Latency, Measurement, Quality, TensorCost
+from gencomp_core.records import (
+    Estimate,
+    EvaluationRequest,
+    Failure,
+    Job,
+    Latency,
+    Measurement,
+    Quality,
+    TensorCost,
+    WorkerIdentity,
+    job_signature,
+)
 from gencomp_core.runtime_env import machine
 from tests.tiny import recipe
 
@@ -111,3 +122,29 @@ def measurement(
         "seconds": 1.0,
     }
     return Measurement(**(fields | found | changes))
+
+
+WORKER = WorkerIdentity(host="here", pid=4711, created=1_700_000_000.25)
+
+
+def job(*, job_id: str = "0a1b2c3d", kind: str = "sweep", **changes: Any) -> Job:
+    """A queued job; `parameters` decide its signature."""
+    parameters = {"workload": "fashion-vae", "samples": 60} | changes.pop("parameters", {})
+    fields: dict[str, Any] = {
+        "id": job_id,
+        "kind": kind,
+        "workload": parameters["workload"],
+        "parameters": parameters,
+        "signature": job_signature(kind, parameters),
+        "created_at": 1_700_000_000.5,
+        "command": f"python -m gencomp_core {kind} {parameters['workload']}",
+        "folder": "/somewhere",
+    }
+    return Job(**(fields | changes))
+
+
+def failure(*stages: dict[str, Any], reason: str = "the metric was not finite", **changes: Any) -> Failure:
+    """A measurement that could not be made."""
+    made = measurement(*stages)
+    fields = {name: getattr(made, name) for name in ("signature", "workload", "title", "recipe", "request")}
+    return Failure(**(fields | {"reason": reason, "failed_at": "2026-01-01T00:00:00+00:00"} | changes))

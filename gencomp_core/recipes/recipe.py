@@ -90,7 +90,7 @@ class Recipe(BaseModel):
     def from_text(cls, text: str, *, source: str = "recipe") -> "Recipe":
         """Read YAML or JSON (which is YAML)."""
         try:
-            fields = _read(text)
+            fields = read_plain(text)
         except yaml.YAMLError as error:
             raise RecipeError(f"{source}: {messages.describe_yaml(error)}") from None
         except ValueError as error:
@@ -138,7 +138,7 @@ _NoDuplicates.add_implicit_resolver(  # YAML 1.1 takes 1e-5 for text; YAML 1.2 a
 )
 
 
-def _read(text: str) -> Any:
+def read_plain(text: str) -> Any:
     """JSON where the text is JSON, else YAML; duplicate keys are refused in both."""
     if text.lstrip().startswith("{"):
         try:

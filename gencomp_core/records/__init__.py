@@ -1,6 +1,17 @@
 """What was found: frozen records that cross every layer. No torch, no store."""
 
 from gencomp_core.records.base import Estimate, Record
+from gencomp_core.records.jobs import (
+    ACTIVE,
+    RESUMABLE,
+    Failure,
+    Job,
+    JobProgress,
+    JobState,
+    Study,
+    WorkerIdentity,
+    job_signature,
+)
 from gencomp_core.records.measurement import (
     METHOD_VERSION,
     STAGE_VERSIONS,
@@ -17,16 +28,22 @@ from gencomp_core.records.progress import Progress, TrainingRecord
 from gencomp_core.records.scores import Direction, LayerOption, LayerScore, ScanMethod, ScoreAxis
 
 __all__ = [
+    "ACTIVE",
     "FIDELITIES",
     "FIGURES",
     "METHOD_VERSION",
     "METRICS",
+    "RESUMABLE",
     "STAGE_VERSIONS",
     "Better",
     "Direction",
     "Estimate",
     "EvaluationRequest",
+    "Failure",
     "FidelityFacts",
+    "Job",
+    "JobProgress",
+    "JobState",
     "Latency",
     "LatencyVerdict",
     "LayerOption",
@@ -39,6 +56,9 @@ __all__ = [
     "ScanMethod",
     "ScoreAxis",
     "Status",
+    "Study",
     "TensorCost",
     "TrainingRecord",
+    "WorkerIdentity",
+    "job_signature",
 ]

@@ -11,11 +11,24 @@ class Progress:
     Attributes:
         what: what is being done, for people.
         done, total: in units of that.
+        within: what is being done of the unit under way, for people.
     """
 
     what: str
     done: int
     total: int
+    within: "Progress | None" = None
+
+    @property
+    def fraction(self) -> float:
+        """Done of the whole, in [0, 1]; the unit under way counts once it is done."""
+        return min(1.0, self.done / max(1, self.total))
+
+    @property
+    def text(self) -> str:
+        """In one line: `configuration 3 of 40: 4-bit: sampling, 256 of 1000`."""
+        inner = f": {self.within.text}" if self.within else f", {self.done} of {self.total}"
+        return f"{self.what}{inner}"
 
 
 @dataclass(frozen=True)

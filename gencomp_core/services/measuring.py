@@ -39,13 +39,50 @@ def measure(
     """The measurement of a recipe: from the store where it was measured before, else made and kept.
 
     Args:
+        report: called with the progress; all others as for `measuring`.
+
+    Raises:
+        RecipeError, EvaluationError: as for `measuring`.
+    """
+    steps = measuring(
+        workload, recipe, content=content, store=store, n_samples=n_samples, seed=seed, settings=settings,
+        extractor=extractor, runtimes=runtimes, batches=batches,
+    )  # fmt: skip
+    return carry_out(steps, report)
+
+
+def carry_out(steps: Generator[Progress, None, Found], report: Report) -> Found:
+    """Carry long work out, reporting its progress; what it gives in the end."""
+    while True:
+        try:
+            report(next(steps))
+        except StopIteration as finished:
+            found: Found = finished.value
+            return found
+
+
+def measuring(
+    workload: Workload,
+    recipe: Recipe,
+    *,
+    content: bytes | None = None,
+    store: Store | None = None,
+    n_samples: int | None = None,
+    seed: int = 0,
+    settings: Settings | None = None,
+    extractor: str | None = None,
+    runtimes: Sequence[str] = ("eager",),
+    batches: Sequence[int] = (1,),
+) -> Generator[Progress, None, Measurement]:
+    """Measure a recipe unless the store has it; yields progress, returns the measurement.
+
+    Args:
         content: weights file of an artifact to measure in place of applying the recipe; it is always
             measured anew and not kept.
         n_samples: samples for the quality metric, as many as a published figure takes without it; compare at
             equal numbers only.
         settings: sampling settings that differ from the workload's defaults.
         runtimes, batches: latencies that must be on record for this machine.
-        report: called with the progress.
 
     Raises:
         RecipeError: the recipe names a layer that the workload does not have.
@@ -59,21 +96,16 @@ def measure(
     measurement = store.measurement(request.signature) if store else None
     shipped: Shipped | None = None
     if measurement is None:
-        shipped = carry_out(Shipped.steps(workload, recipe, seed=seed, content=content), report)
-        measurement = carry_out(measure_request(shipped, request), report)
+        shipped = yield from Shipped.steps(workload, recipe, seed=seed, content=content)
+        measurement = yield from measure_request(shipped, request)
         if store:
             store.save(measurement)
-            store.save_picture(request.signature, *_kept_samples(shipped, request))
-    missing = [
-        (runtime, batch)
-        for runtime in runtimes
-        for batch in batches
-        if not any(_same(latency, runtime, batch) for latency in measurement.latency)
-    ]
+            store.save_picture(request.signature, *kept_samples(shipped, request))
+    missing = untimed(measurement, runtimes, batches)
     timed = list(measurement.latency)
     for number, (runtime, batch) in enumerate(missing):
-        report(Progress(f"timing {runtime}, batch {batch}", number, len(missing)))
-        shipped = shipped or carry_out(Shipped.steps(workload, recipe, seed=seed, content=content), report)
+        yield Progress(f"timing {runtime}, batch {batch}", number, len(missing))
+        shipped = shipped or (yield from Shipped.steps(workload, recipe, seed=seed, content=content))
         with threads(1):
             latency = measure_latency(shipped.subject, runtime=runtime, batch=batch, settings=request.settings)
         timed.append(latency)
@@ -82,17 +114,7 @@ def measure(
     return measurement.model_copy(update={"latency": tuple(timed)})
 
 
-def carry_out(steps: Generator[Progress, None, Found], report: Report) -> Found:
-    """Carry long work out, reporting its progress; what it gives in the end."""
-    while True:
-        try:
-            report(next(steps))
-        except StopIteration as finished:
-            found: Found = finished.value
-            return found
-
-
-def _kept_samples(shipped: Shipped, request: EvaluationRequest) -> tuple[str, bytes]:
+def kept_samples(shipped: Shipped, request: EvaluationRequest) -> tuple[str, bytes]:
     """The first samples, as the gallery and the sliders show them: a tile of images, or texts."""
     workload = shipped.workload
     n = min(workload.preview.n_samples_full, request.n_samples)
@@ -100,6 +122,12 @@ def _kept_samples(shipped: Shipped, request: EvaluationRequest) -> tuple[str, by
     if makes_texts(workload):
         return TEXTS, pack_texts(SideBySide(workload.prompts(0, n), workload.references(0, n), outputs))
     return SAMPLES, to_webp(tile(outputs.numpy()))
+
+
+def untimed(measurement: Measurement, runtimes: Sequence[str], batches: Sequence[int]) -> list[tuple[str, int]]:
+    """Pairs of runtime and batch that this machine has not timed a measurement with."""
+    wanted = [(runtime, batch) for runtime in runtimes for batch in batches]
+    return [pair for pair in wanted if not any(_same(latency, *pair) for latency in measurement.latency)]
 
 
 def _same(latency: Latency, runtime: str, batch: int) -> bool:

@@ -1,5 +1,7 @@
-"""Where measurements and pictures are kept."""
+"""Where measurements, pictures, jobs and studies are kept."""
 
+from gencomp_core.store.jobs import Jobs
 from gencomp_core.store.store import Store
+from gencomp_core.store.studies import Failures, Studies
 
-__all__ = ["Store"]
+__all__ = ["Failures", "Jobs", "Store", "Studies"]

@@ -1,6 +1,20 @@
 """Tables of the store."""
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
 
@@ -72,4 +86,60 @@ plan_bases = Table(
     Column("version", String, nullable=False),
     Column("made_at", String, nullable=False),
     Column("content", LargeBinary, nullable=False),  # JSON, deflated
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(8), primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("workload", String, nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("signature", String(16), nullable=False),
+    Column("active_signature", String(16), unique=True),  # the signature while active, then null: one active job each
+    Column("state", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("heartbeat_at", Double),
+    Column("progress", Text),
+    Column("message", Text, nullable=False),
+    Column("worker_host", String),
+    Column("worker_pid", Integer),
+    Column("worker_created", Double),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("result", Text),
+    Index("jobs_by_signature", "signature"),
+    Index("jobs_by_state", "state"),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("workload", String, nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+study_members = Table(
+    "study_members",
+    metadata,
+    Column("study", String(16), ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True),
+    Column("signature", String(16), primary_key=True),
+    Column("position", Integer, nullable=False),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("signature", String(16), primary_key=True),
+    Column("workload", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("failed_at", String, nullable=False),
+    Column("document", Text, nullable=False),
 )

@@ -4,7 +4,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Latency, Measurement
 from gencomp_core.store.schema import latencies, measurements, pictures
 
-KNOWN_VERSIONS = ("0001", "0005")
+KNOWN_VERSIONS = ("0001", "0004", "0005")
 HEAD = KNOWN_VERSIONS[-1]
 MIGRATIONS = Path(__file__).parent / "migrations"
+ADVISORY_LOCK = 0x67656E63  # any number that other programs on the server don't use
 _migrating = threading.Lock()
 LISTED = [column for column in measurements.columns if column.name != "document"]
 
@@ -251,9 +252,24 @@ def _one_at_a_time(engine: Engine) -> Iterator[None]:
 
     Changing a file to WAL needs it alone and does not wait for others, so that even looking at it is taken in turn.
     """
+    with _migrating, _alone(engine):
+        yield
+
+
+def _alone(engine: Engine) -> AbstractContextManager[object]:
+    """What keeps other processes from making the same tables now."""
     database = engine.url.database
+    if engine.url.get_backend_name() == "postgresql":
+        return _advisory_lock(engine)
     on_disk = engine.url.get_backend_name() == "sqlite" and database and database != ":memory:"
-    with _migrating, FileLock(f"{database}.lock") if on_disk else nullcontext():
+    return FileLock(f"{database}.lock") if on_disk else nullcontext()
+
+
+@contextmanager
+def _advisory_lock(engine: Engine) -> Iterator[None]:
+    """A lock of the server's, held for as long as this connection's transaction."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
         yield
 
 
