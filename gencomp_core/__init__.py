@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gencomp_core.analysis.sensitivity.scan import scan_sensitivity
     from gencomp_core.artifact.load import load_artifact
     from gencomp_core.artifact.save import save_artifact
     from gencomp_core.recipes.recipe import Recipe
@@ -24,6 +25,7 @@ _HOME = {
     "measure": "gencomp_core.services.measuring",
     "compress": "gencomp_core.variant",
     "load_workload": "gencomp_core.workloads",
+    "scan_sensitivity": "gencomp_core.analysis.sensitivity.scan",
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "load_workload",
     "measure",
     "save_artifact",
+    "scan_sensitivity",
 ]
 
 

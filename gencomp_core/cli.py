@@ -17,6 +17,7 @@ from gencomp_core.errors import EvaluationError, GenCompError
 from gencomp_core.printing import (
     count,
     err,
+    finished,
     latency_line,
     out,
     print_jobs,
@@ -25,6 +26,7 @@ from gencomp_core.printing import (
     print_measurement,
     print_plan,
     print_report,
+    print_scan,
     reporter,
 )
 
@@ -245,6 +247,61 @@ def verify(
             out.print(latency_line(timed), markup=False)
     if not report["ok"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def scan(
+    workload: str,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option("--axis", help="sparsity, bits, pruning_ratio or joint; repeat for more (sparsity and bits)."),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option("--method", help="fisher: one pass for all; proxy: output error of each; metric: FID or BLEU."),
+    ] = "fisher",
+    direction: Annotated[
+        str, typer.Option("--direction", help="only-this layer is compressed, or all-but-this.")
+    ] = "only-this",
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Calibration samples, or samples of the metric.")
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option("--levels", help="AXIS=LEVEL,LEVEL,... in place of the usual ones, such as bits=8,4,3."),
+    ] = None,
+    group_size: Annotated[
+        list[int] | None,
+        typer.Option("--group-size", help="Weights that share a scale; 0 is one scale a channel; repeat for more."),
+    ] = None,
+    sampling: Sampling = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Which layers mind being compressed: damage of every option of every layer. What is kept is not computed again."""
+    from gencomp_core.services.scanning import scan as carry_out
+    from gencomp_core.workloads import load_workload
+
+    _use(threads)
+    steps = carry_out(
+        _open(store),
+        load_workload(workload),
+        axes=tuple(dict.fromkeys(axis or ("sparsity", "bits"))),
+        method=method,
+        direction=direction,
+        n_samples=samples,
+        seed=seed,
+        levels=_levels(level),
+        group_sizes=[size or None for size in group_size or [0]],
+        sampling=_settings(sampling),
+    )
+    report = finished(steps, reporter())
+    if as_json:
+        return print_json(report.document())
+    print_scan(report)
+    return None
 
 
 @app.command()
@@ -499,6 +556,19 @@ def _write(option: str, path: Path, write: "Callable[[], None]") -> None:
     except OSError as error:
         reason = error.strerror or error
         raise EvaluationError(f"{option} {path} can't be written ({reason}). Choose another file.") from None
+
+
+def _levels(pairs: list[str] | None) -> dict[str, list[float]]:
+    """AXIS=LEVEL,LEVEL,... by axis."""
+    levels: dict[str, list[float]] = {}
+    for pair in pairs or []:
+        axis, _, text = pair.partition("=")
+        numbers = [_number(part) for part in text.split(",")]
+        known = axis in ("sparsity", "bits", "pruning_ratio")
+        if not known or any(isinstance(number, str) for number in numbers):
+            raise EvaluationError(f"--levels must be AXIS=LEVEL,LEVEL,..., got {pair!r}. Write for example bits=8,4,3.")
+        levels[axis] = [float(number) for number in numbers]
+    return levels
 
 
 def _settings(pairs: list[str] | None) -> dict[str, int | float | str]:

@@ -4,9 +4,9 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,8 +15,10 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 
 from gencomp_core.analysis.planning.amounts import shadow_lines
-from gencomp_core.records import Job, JobProgress, Measurement, Progress, Quality
+from gencomp_core.records import Job, JobProgress, LayerScore, Measurement, Progress, Quality, ScanReport
 from gencomp_core.records.plans import Plan
+
+Result = TypeVar("Result")
 
 SECONDS_A_LINE = 1.0
 SECONDS_OF_SILENCE = 10.0
@@ -118,6 +120,16 @@ def print_report(report: Mapping[str, Any]) -> None:
     out.print(table)
 
 
+def finished(steps: Generator[Progress, None, Result], report: Callable[[Progress], None]) -> Result:
+    """What long work returns, its progress told meanwhile."""
+    while True:
+        try:
+            report(next(steps))
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+
+
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
@@ -206,6 +218,36 @@ def print_layers(layers: Sequence[Mapping[str, Any]]) -> None:
     for (kind, reason), number in notes.items():
         lines += _wrapped(f"  {number}  {kind}: {reason}")
     out.print("\n".join(lines), markup=False)
+
+
+def print_scan(report: ScanReport) -> None:
+    """Damage by layer and option, a table an axis, the most sensitive layer first, with what to beware of."""
+    whole = [score for score in report.scores if score.position is None]
+    for axis in dict.fromkeys(score.option.axis for score in whole):
+        _print_axis([score for score in whole if score.option.axis == axis])
+    scan = report.scan
+    lines = [f"damage: {scan.unit}; {scan.request.method}, {scan.request.direction}, n={scan.request.n_samples}"]
+    lines += [f"{report.n_new} new scores in {report.seconds:.1f} s; scan {scan.signature}"]
+    lines += [f"unsafe: {name}: {reason}" for name, reason in report.unsafe.items()]
+    lines += [f"untouchable: {name} {reason}" for name, reason in scan.untouchable.items()]
+    for own in report.rank_correlations:
+        lines.append(f"Spearman {own.methods[0]} with {own.methods[1]}: {own.spearman:.3f} over {own.n} options")
+    lines += [f"warning: {text}" for text in report.warnings]
+    out.print("\n".join(line for text in lines for line in _wrapped(text)), markup=False)
+
+
+def _print_axis(scores: Sequence[LayerScore]) -> None:
+    """Layer × option of one axis."""
+    by_layer: dict[str, dict[str, float]] = {}
+    for score in scores:
+        by_layer.setdefault(score.layer, {})[score.option.short()] = score.damage.value
+    levels = list(dict.fromkeys(score.option.short() for score in scores))
+    columns = [Column(level, justify="right", no_wrap=True) for level in levels]
+    table = Table(Column("layer", no_wrap=True), *columns, box=None, pad_edge=False)
+    for name, found in sorted(by_layer.items(), key=lambda own: -max(own[1].values())):
+        table.add_row(name, *(f"{found[level]:.1e}" if level in found else "" for level in levels))
+    out.print(f"damage by {scores[0].option.axis}", markup=False)
+    out.print(table)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -102,6 +102,28 @@ def pack(model: nn.Module, quantized: Mapping[str, QuantizedWeight], changes: Se
     return PackedWeights(save(parts, metadata={"gencomp": header}), tuple(tensors))
 
 
+def weight_bytes(weight: Tensor, quantized: QuantizedWeight | None = None) -> int:
+    """Bytes that `pack` writes for one weight, without its share of the header; nothing is encoded for it.
+
+    Args:
+        weight: any shape.
+        quantized: its integers, where it has some.
+    """
+    if quantized is None:
+        value = weight.cpu()
+        if value.dtype != torch.float32:
+            return value.numel() * value.element_size()
+        return sparse.cheapest(value.contiguous().numpy().reshape(-1).view(np.uint32) != 0, 32).n_bytes
+    own = quantized.cpu()
+    number = own.format
+    nonzero = ~own.zero_codes.numpy().reshape(-1)
+    choice = sparse.cheapest(nonzero, number.bits)
+    n_bytes = (_as_signs(number, nonzero, choice) or choice).n_bytes
+    if isinstance(number, IntegerFormat) or number.is_scaled:
+        n_bytes += own.scale.numel() * own.scale.element_size()
+    return n_bytes + (0 if own.zero_point is None else packed_bytes(own.zero_point.numel(), number.bits))
+
+
 def unpack_into(content: bytes, network: nn.Module) -> Unpacked:
     """Change and fill an empty network of the dense shape from a weights file.
 

@@ -25,7 +25,18 @@ from gencomp_core.records.measurement import (
 )
 from gencomp_core.records.metrics import FIDELITIES, FIGURES, METRICS, Better, FidelityFacts, MetricFacts
 from gencomp_core.records.progress import Progress, TrainingRecord
-from gencomp_core.records.scores import Direction, LayerOption, LayerScore, ScanMethod, ScoreAxis
+from gencomp_core.records.scores import (
+    SCAN_VERSION,
+    Direction,
+    LayerOption,
+    LayerScore,
+    RankCorrelation,
+    Scan,
+    ScanMethod,
+    ScanReport,
+    ScanRequest,
+    ScoreAxis,
+)
 
 __all__ = [
     "ACTIVE",
@@ -34,6 +45,7 @@ __all__ = [
     "METHOD_VERSION",
     "METRICS",
     "RESUMABLE",
+    "SCAN_VERSION",
     "STAGE_VERSIONS",
     "Better",
     "Direction",
@@ -52,8 +64,12 @@ __all__ = [
     "MetricFacts",
     "Progress",
     "Quality",
+    "RankCorrelation",
     "Record",
+    "Scan",
     "ScanMethod",
+    "ScanReport",
+    "ScanRequest",
     "ScoreAxis",
     "Status",
     "Study",

@@ -143,3 +143,25 @@ failures = Table(
     Column("failed_at", String, nullable=False),
     Column("document", Text, nullable=False),
 )
+
+scans = Table(
+    "scans",
+    metadata,
+    Column("signature", String(16), primary_key=True),
+    Column("workload", String, nullable=False),
+    Column("method", String, nullable=False),
+    Column("direction", String, nullable=False),
+    Column("origin", String, nullable=False),  # "demo" or "local"
+    Column("measured_at", String, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("scans_by_workload", "workload", "method"),
+)
+
+layer_scores = Table(
+    "layer_scores",
+    metadata,
+    Column("signature", String(16), ForeignKey("scans.signature", ondelete="CASCADE"), primary_key=True),
+    Column("layer", String, primary_key=True),
+    Column("document", Text, nullable=False),  # scores over the whole generation
+    Column("positions", Text, nullable=False),  # those of single positions, which are many and seldom read
+)

@@ -19,7 +19,7 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Latency, Measurement
 from gencomp_core.store.schema import latencies, measurements, pictures
 
-KNOWN_VERSIONS = ("0001", "0004", "0005")
+KNOWN_VERSIONS = ("0001", "0003", "0004", "0005")
 HEAD = KNOWN_VERSIONS[-1]
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x67656E63  # any number that other programs on the server don't use
@@ -47,6 +47,11 @@ class Store:
             raise StoreError(
                 f"The store {_shown(url)} can't be opened ({reason}). Move the file away, or name another with --store."
             ) from None
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password, for messages."""
+        return _shown(self.url)
 
     def save(self, measurement: Measurement, *, origin: str = "local") -> None:
         """Keep a measurement under its signature, with its latencies."""

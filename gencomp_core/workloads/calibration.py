@@ -6,7 +6,7 @@ lengths; `strata` says how many samples of each there are.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard, runtime_checkable
 
@@ -43,6 +43,27 @@ class Calibrated(Protocol):
 
     def loss_batches(self, n: int, *, seed: int) -> Iterable[CalibrationBatch]:
         """Training losses on `n` samples, over all stages; `run` gives a scalar to differentiate."""
+
+
+@dataclass(frozen=True, eq=False)
+class PositionedBatch:
+    """One forward pass, of whose output different rows belong to different positions of the generation.
+
+    Attributes:
+        run: model -> what it outputs, one row for each sample or piece.
+        positions: rows (n,) int64 of the output at each position, none twice; None for all of them.
+    """
+
+    run: Callable[[nn.Module], Tensor]
+    positions: Mapping[str, Tensor | None]
+
+
+@runtime_checkable
+class Positioned(Protocol):
+    """A workload that can cut its use finer than stages: by token position, or by region of its latents."""
+
+    def position_batches(self, n: int, *, seed: int) -> Iterable[PositionedBatch]:
+        """Forward passes of `n` samples as in use."""
 
 
 def is_calibrated(workload: Workload) -> TypeGuard["_CalibratedWorkload"]:

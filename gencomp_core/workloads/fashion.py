@@ -26,10 +26,11 @@ from gencomp_core.workloads.base import (
     numbered_noise,
     to_pixels,
 )
-from gencomp_core.workloads.calibration import CalibrationBatch
+from gencomp_core.workloads.calibration import CalibrationBatch, PositionedBatch
 from gencomp_core.workloads.checkpoints import CheckpointWeights, checkpoint_path, fill, read_checkpoint
 
 N_LOSS_TIMES = 10
+SHELLS = ("|z| small", "|z| usual", "|z| large")
 
 
 class _FashionWorkload(CheckpointWeights):
@@ -152,6 +153,17 @@ class _LatentWorkload(_FashionWorkload):
         labels = cycling_labels(start, stop, len(CLASS_NAMES)).to(where)
         return to_pixels(self.brightness(model, noise * float(settings["temperature"]), labels))
 
+    def position_batches(self, n: int, *, seed: int) -> Iterator[PositionedBatch]:
+        """Images from latents, cut by how far the latents lie from the centre: the nearest third first."""
+        noise = numbered_noise((self.latent_dim(self.model),), 0, n, seed=seed)
+        labels = cycling_labels(0, n, len(CLASS_NAMES))
+        thirds = noise.norm(dim=1).argsort(stable=True).tensor_split(len(SHELLS))
+
+        def run(model: nn.Module) -> Tensor:
+            return self.brightness(model, noise.to(device_of(model)), labels.to(device_of(model)))
+
+        yield PositionedBatch(run, dict(zip(SHELLS, thirds, strict=True)))
+
 
 class FashionGAN(_LatentWorkload):
     """Generator of transposed convolutions, one step a sample. Its critic ships beside it, for recovery."""
@@ -249,6 +261,12 @@ class FashionVAEWorkload(_LatentWorkload):
 
         yield CalibrationBatch("posterior", class_counts(labels), reconstruct)
         yield CalibrationBatch("prior", class_counts(drawn), lambda model: self.brightness(model, noise, drawn))
+
+    def position_batches(self, n: int, *, seed: int) -> Iterator[PositionedBatch]:
+        """Reconstructions through the posterior, and images from latents of the prior."""
+        posterior = next(iter(self.forward_batches(n, seed=seed)))
+        yield PositionedBatch(posterior.run, {posterior.stage: None})
+        yield from super().position_batches(n, seed=seed)
 
     def loss_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
         """Negative evidence lower bound of training images, nats a pixel."""

@@ -3,6 +3,7 @@
 import types
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
@@ -23,7 +24,7 @@ from gencomp_core.models import decoding
 from gencomp_core.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from gencomp_core.models.substitution import learn_substitutions, substitute
 from gencomp_core.workloads.base import Preview, SamplingOption, Settings, device_of
-from gencomp_core.workloads.calibration import CalibrationBatch
+from gencomp_core.workloads.calibration import CalibrationBatch, PositionedBatch
 from gencomp_core.workloads.checkpoints import CheckpointWeights
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LONGEST = 160  # pieces; no reference is longer
 CALIBRATED_TOGETHER = 16
+PIECE_POSITIONS = (0, 4, 12, 28, LONGEST)  # where a text is cut for its positions; the median has 28 pieces
 TOGETHER = 50  # texts of about equal length decoded in one batch
 NOBODY = -1  # no piece has this id: decoding goes on to the last step
 
@@ -125,6 +127,17 @@ class VersesTransformer(CheckpointWeights):
                 return log_probs[(target[:, 1:] != PAD).to(where)]
 
             yield CalibrationBatch("sentence", {title: len(source)}, run)
+
+    def position_batches(self, n: int, *, seed: int) -> Iterator[PositionedBatch]:
+        """The network along training pairs, cut by the position of the predicted piece: those at the front first."""
+        passes = self.forward_batches(n, seed=seed)
+        for batch, (_, _, target) in zip(passes, self._training_batches(n, seed=seed), strict=True):
+            place = (target[:, 1:] != PAD).nonzero()[:, 1]  # of each row of the output
+            positions: dict[str, Tensor | None] = {}
+            for first, stop in pairwise(PIECE_POSITIONS):
+                last = f"to {stop}" if stop < LONGEST else "on"
+                positions[f"pieces {first + 1} {last}"] = ((place >= first) & (place < stop)).nonzero()[:, 0]
+            yield PositionedBatch(batch.run, positions)
 
     def loss_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
         """Negative log-likelihood of training pairs, nats a piece, from short to long."""
