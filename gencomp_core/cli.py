@@ -161,6 +161,9 @@ def evaluate(
         str | None, typer.Option("--extractor", help="Feature space of images: fashion (the default) or inception.")
     ] = None,
     sampling: Sampling = None,
+    runtime_quality: Annotated[
+        bool, typer.Option(help="Sample in runtimes other than eager too, and compare with what was simulated.")
+    ] = True,
     as_json: AsJson = False,
     store: StoreUrl = None,
     seed: Seed = 0,
@@ -183,6 +186,7 @@ def evaluate(
         extractor=extractor,
         runtimes=runtime or ["eager"],
         batches=batch or [1],
+        runtime_quality=runtime_quality,
         report=reporter(),
     )
     if as_json:

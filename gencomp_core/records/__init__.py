@@ -20,6 +20,8 @@ from gencomp_core.records.measurement import (
     LatencyVerdict,
     Measurement,
     Quality,
+    RuntimeQuality,
+    RuntimeVerdict,
     Status,
     TensorCost,
 )
@@ -53,6 +55,8 @@ __all__ = [
     "Progress",
     "Quality",
     "Record",
+    "RuntimeQuality",
+    "RuntimeVerdict",
     "ScanMethod",
     "ScoreAxis",
     "Status",

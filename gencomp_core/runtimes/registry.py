@@ -5,6 +5,9 @@ from gencomp_core.runtimes.eager import open_eager
 from gencomp_core.runtimes.openvino import open_openvino
 from gencomp_core.runtimes.subject import Runtime
 
+SIMULATING = "eager"
+"""Where measurements take their samples: integers are widened to floats, and every recipe runs."""
+
 runtimes: Registry[Runtime] = Registry("runtime")
 runtimes.add("eager")(open_eager)
 runtimes.add("openvino")(open_openvino)
