@@ -177,6 +177,26 @@ def print_plan(plan: Plan) -> None:
     out.print("\n".join(lines), markup=False)
 
 
+def print_verification(report: Mapping[str, Any]) -> None:
+    """What was re-checked of an artifact, a line each."""
+    lines = [f"{'passed' if passed else 'FAILED'}  {name}" for name, passed in report["checks"].items()]
+    for runtime, own in report["runtimes"].items():
+        lines += [f"{'passed' if passed else 'FAILED'}  {runtime} {name}" for name, passed in own["checks"].items()]
+        result = own["selftest"]
+        if not result:
+            continue  # the problem says why
+        alike = "identical" if result["identical"] else f"differ by at most {result['max_difference']}"
+        lines.append(f"        {runtime}: ran {own['ran']}; same-seed samples {alike}")
+    lines += [f"skipped {runtime}: {reason}" for runtime, reason in report["skipped"].items()]
+    transport = report["transport"]
+    lines += [
+        f"weights {report['size_bytes']:,} bytes, folder {report['artifact_bytes']:,} bytes",
+        f"loaded in {transport['load_ms']:.1f} ms: read {transport['read_ms']:.1f}, "
+        f"zstd {transport['decompress_ms']:.1f}, unpack {transport['unpack_ms']:.1f}",
+    ]
+    out.print("\n".join([*lines, *map(latency_line, report["latency"])]), markup=False)
+
+
 def print_layers(layers: Sequence[Mapping[str, Any]]) -> None:
     """Layers with their cost and what can't be done to them, the reasons as numbered footnotes.
 

@@ -1,7 +1,6 @@
 """One measurement: compress, pack, reload, sample, compare with dense at the same seeds."""
 
 import copy
-import hashlib
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -96,8 +95,7 @@ class Shipped:
     @property
     def subject(self) -> Subject:
         """What runtimes are given."""
-        key = hashlib.sha256(self.packed.content).hexdigest()[:16]
-        return Subject(self.workload, self.model, self.quantized, key)
+        return Subject.shipped(self.workload, self.model, self.quantized, self.packed.content)
 
     @classmethod
     def of(cls, workload: Workload, recipe: Recipe, *, seed: int = 0, content: bytes | None = None) -> "Shipped":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from gencomp_core.artifact.manifest import Manifest, changed_files, read_manifest
+from gencomp_core.artifact.manifest import Manifest, read_manifest
+from gencomp_core.artifact.sums import changed_files
 from gencomp_core.charts.pareto import pareto_chart
 from gencomp_core.charts.texts import aligned_texts, n_changed_words
 from gencomp_core.charts.theme import bytes_text, count_text
