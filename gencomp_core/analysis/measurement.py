@@ -15,6 +15,7 @@ from torch import nn
 from gencomp_core.analysis.judging import Judge, Samples, check_count, judge_for
 from gencomp_core.analysis.samples import Drawer
 from gencomp_core.artifact.packing import PackedWeights, pack, unpack_into
+from gencomp_core.artifact.transport import transport_bytes
 from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.errors import EvaluationError
@@ -199,6 +200,7 @@ def cost_fields(workload: Workload, recipe: Recipe, model: nn.Module, packed: Pa
         "recipe": recipe.to_dict(),
         "size_bytes": packed.size_bytes,
         "dense_size_bytes": dense_size(workload),
+        "transport_bytes": transport_bytes(packed.content),
         "n_params": n_params,
         "n_nonzero": n_nonzero,
         "sparsity": n_zeros / max(1, n_weights),

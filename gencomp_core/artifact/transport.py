@@ -18,7 +18,8 @@ from gencomp_core.artifact.packing import unpack_into
 from gencomp_core.errors import ArtifactError
 from gencomp_core.runtime_env import threads
 
-LEVEL = 19
+LEVEL = 10
+"""On packed and on float weights level 19 won less than 0.2 % more and took 30 to 100 times as long."""
 N_LOADS = 3
 
 Made = TypeVar("Made")

@@ -193,6 +193,7 @@ class Measurement(Record):
         status: `measured` (packed, reloaded, run), `simulated` (fake-quantized in memory) or `failed`.
         reason: why it failed.
         size_bytes, dense_size_bytes: of the weights file, and of the dense one.
+        transport_bytes: of the weights file after zstd; None in old measurements.
         n_params, n_nonzero: parameters, and those that are not zero.
         sparsity: fraction of the compressible weights that is zero.
         effective_bits: bits of the weights file per parameter.
@@ -224,6 +225,7 @@ class Measurement(Record):
     dense_quality: Quality | None = None
     quality_change: Estimate | None = None
     fidelity: dict[str, Estimate] = Field(default_factory=dict)
+    transport_bytes: int | None = None
     latency: tuple[Latency, ...] = ()
     runtime_quality: tuple[RuntimeQuality, ...] = ()
     tensors: tuple[TensorCost, ...] = ()

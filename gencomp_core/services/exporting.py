@@ -64,9 +64,7 @@ def export(
     evidence = {}
     for number, (name, opened) in enumerate(prepared.opened.items()):
         report(Progress(f"trying {name}", number, len(prepared.opened)))
-        evidence[name] = trial(
-            prepared.subject, opened.network, runtime=name, settings=prepared.settings, timed=timed
-        )
+        evidence[name] = trial(prepared.subject, opened.network, runtime=name, settings=prepared.settings, timed=timed)
     manifest = write_artifact(prepared, out, measurement=measurement, evidence=evidence, zstd=zstd)
     report(Progress("testing it in a fresh process", 0, 1))
     found = verify_in_fresh_process(out)

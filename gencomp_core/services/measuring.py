@@ -173,9 +173,7 @@ def kept_samples(shipped: Shipped, request: EvaluationRequest) -> tuple[str, byt
     return SAMPLES, to_webp(tile(outputs.numpy()))
 
 
-def untimed(
-    measurement: Measurement | None, runtimes: Sequence[str], batches: Sequence[int]
-) -> list[tuple[str, int]]:
+def untimed(measurement: Measurement | None, runtimes: Sequence[str], batches: Sequence[int]) -> list[tuple[str, int]]:
     """Pairs of runtime and batch that this machine has not timed a measurement with."""
     here = machine()["processor"]
     known = {(own.runtime, own.batch) for own in measurement.latency if own.machine == here} if measurement else set()
