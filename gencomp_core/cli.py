@@ -18,7 +18,6 @@ from gencomp_core.printing import (
     count,
     err,
     finished,
-    latency_line,
     out,
     print_jobs,
     print_json,
@@ -27,6 +26,7 @@ from gencomp_core.printing import (
     print_plan,
     print_report,
     print_scan,
+    print_verification,
     reporter,
 )
 
@@ -130,6 +130,7 @@ def sample(
     n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many samples.")] = 16,
     recipe: RecipeFile = None,
     sampling: Sampling = None,
+    runtime: Annotated[str, typer.Option("--runtime", help="Runtime to sample in.")] = "eager",
     as_json: AsJson = False,
     store: StoreUrl = None,
     seed: Seed = 0,
@@ -141,7 +142,13 @@ def sample(
 
     _use(threads)
     report = write_samples(
-        resolve(target, recipe, seed=seed), file, n=n, seed=seed, settings=_settings(sampling), report=reporter()
+        resolve(target, recipe, seed=seed),
+        file,
+        n=n,
+        seed=seed,
+        settings=_settings(sampling),
+        report=reporter(),
+        runtime=runtime,
     )
     if as_json:
         return print_json(report)
@@ -163,6 +170,9 @@ def evaluate(
         str | None, typer.Option("--extractor", help="Feature space of images: fashion (the default) or inception.")
     ] = None,
     sampling: Sampling = None,
+    runtime_quality: Annotated[
+        bool, typer.Option(help="Sample in runtimes other than eager too, and compare with what was simulated.")
+    ] = True,
     as_json: AsJson = False,
     store: StoreUrl = None,
     seed: Seed = 0,
@@ -178,6 +188,7 @@ def evaluate(
         chosen.workload,
         chosen.recipe,
         content=chosen.content,
+        stored=chosen.stored,
         store=_open(store),
         n_samples=samples,
         seed=seed,
@@ -185,6 +196,7 @@ def evaluate(
         extractor=extractor,
         runtimes=runtime or ["eager"],
         batches=batch or [1],
+        runtime_quality=runtime_quality,
         report=reporter(),
     )
     if as_json:
@@ -198,12 +210,18 @@ def compress(
     workload: str,
     recipe: Annotated[Path, typer.Option("--recipe", help="Recipe file, YAML or JSON.")],
     folder: Annotated[Path, typer.Option("--out", help="New folder for the artifact.")],
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", help="Runtime whose files ship; repeat for more. openvino where it can, without it."),
+    ] = None,
+    zstd: Annotated[bool, typer.Option("--zstd", help="Compress the weights file for transport.")] = False,
+    latency: Annotated[bool, typer.Option(help="Time it against dense in every runtime as well.")] = True,
     as_json: AsJson = False,
     store: StoreUrl = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Make an artifact: packed weights, recipe, manifest, self-test (run in a fresh process)."""
+    """Make an artifact: packed weights, runtime model, recipe, manifest, self-test (run in a fresh process)."""
     from gencomp_core.recipes.recipe import Recipe
     from gencomp_core.services import library
     from gencomp_core.services.exporting import export
@@ -211,41 +229,54 @@ def compress(
     _use(threads)
     chosen = Recipe.from_file(recipe)
     known = library.stored_for(_open(store), workload, chosen)
-    report = export(workload, chosen, folder, seed=seed, measurement=known, report=reporter())
+    report = export(
+        workload,
+        chosen,
+        folder,
+        seed=seed,
+        measurement=known,
+        runtimes=runtime,
+        zstd=zstd,
+        timed=latency,
+        report=reporter(),
+    )
     if as_json:
         return print_json(report)
     times = report["dense_size_bytes"] / report["size_bytes"]
     out.print(
         f"{folder}: {report['size_bytes']:,} bytes of weights ({times:.2f} × smaller than dense), "
-        f"{report['artifact_bytes']:,} in all; self-test passed in a fresh process",
+        f"{report['artifact_bytes']:,} in all; self-test passed in a fresh process in {', '.join(report['runtimes'])}",
         markup=False,
     )
+    for name, reason in report["not_shipped"].items():
+        out.print(f"not for {name}: {reason}", markup=False)
     return None
 
 
 @app.command()
 def verify(
     folder: Path,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", help="Runtime to check; repeat for more. All that ship, without it."),
+    ] = None,
     latency: Annotated[bool, typer.Option(help="Time it against dense as well.")] = True,
     as_json: AsJson = False,
     store: StoreUrl = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Re-check an artifact: checksums, bytes, same-seed samples, latency."""
+    """Re-check an artifact: checksums and bytes; same-seed samples, metric and latency in every runtime."""
     from gencomp_core.services.exporting import verify as check
 
     _use(threads)
-    report = check(folder, timed=latency)
+    report = check(folder, runtimes=runtime, timed=latency)
     if as_json:
         print_json(report)
     else:
-        for name, passed in report["checks"].items():
-            out.print(f"{'passed' if passed else 'FAILED'}  {name}", markup=False)
-        out.print(f"weights {report['size_bytes']:,} bytes, folder {report['artifact_bytes']:,} bytes", markup=False)
-        for timed in report["latency"]:
-            out.print(latency_line(timed), markup=False)
+        print_verification(report)
     if not report["ok"]:
+        err.print(f"gencomp: {folder}: {report['problem']}.", markup=False)
         raise typer.Exit(1)
 
 

@@ -15,7 +15,18 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 
 from gencomp_core.analysis.planning.amounts import shadow_lines
-from gencomp_core.records import Job, JobProgress, LayerScore, Measurement, Progress, Quality, ScanReport
+from gencomp_core.records import (
+    FIGURES,
+    METRICS,
+    Job,
+    JobProgress,
+    LayerScore,
+    Measurement,
+    Progress,
+    Quality,
+    RuntimeQuality,
+    ScanReport,
+)
 from gencomp_core.records.plans import Plan
 
 Result = TypeVar("Result")
@@ -151,6 +162,7 @@ def print_measurement(measurement: Measurement) -> None:
             f"  dense         {dense.value:.3f} [{dense.low:.3f}, {dense.high:.3f}]",
             f"  difference    {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], same seeds",
         ]
+    lines += [f"  {runtime_quality_line(found)}" for found in measurement.runtime_quality]
     lines += [f"  {latency_line(latency.model_dump())}" for latency in measurement.latency]
     out.print("\n".join(lines), markup=False)
 
@@ -186,6 +198,26 @@ def print_plan(plan: Plan) -> None:
         lines += [f"  quality       {told.note}"]
     lines += [f"  {line}" for line in shadow_lines(plan)]
     out.print("\n".join(lines), markup=False)
+
+
+def print_verification(report: Mapping[str, Any]) -> None:
+    """What was re-checked of an artifact, a line each."""
+    lines = [f"{'passed' if passed else 'FAILED'}  {name}" for name, passed in report["checks"].items()]
+    for runtime, own in report["runtimes"].items():
+        lines += [f"{'passed' if passed else 'FAILED'}  {runtime} {name}" for name, passed in own["checks"].items()]
+        result = own["selftest"]
+        if not result:
+            continue  # the problem says why
+        alike = "identical" if result["identical"] else f"differ by at most {result['max_difference']}"
+        lines.append(f"        {runtime}: ran {own['ran']}; same-seed samples {alike}")
+    lines += [f"skipped {runtime}: {reason}" for runtime, reason in report["skipped"].items()]
+    transport = report["transport"]
+    lines += [
+        f"weights {report['size_bytes']:,} bytes, folder {report['artifact_bytes']:,} bytes",
+        f"loaded in {transport['load_ms']:.1f} ms: read {transport['read_ms']:.1f}, "
+        f"zstd {transport['decompress_ms']:.1f}, unpack {transport['unpack_ms']:.1f}",
+    ]
+    out.print("\n".join([*lines, *map(latency_line, report["latency"])]), markup=False)
 
 
 def print_layers(layers: Sequence[Mapping[str, Any]]) -> None:
@@ -275,6 +307,22 @@ def latency_line(latency: dict[str, Any]) -> str:
         f"latency       {latency['median_ms']:.1f} ms [{latency['low_ms']:.1f}, {latency['high_ms']:.1f}] "
         f"{latency['runtime']}, batch {latency['batch']}; dense {latency['dense_median_ms']:.1f} ms, "
         f"ratio {latency['ratio']:.3f} ({latency['verdict']}{busy}){_in_other_runtime(latency)}"
+    )
+
+
+def runtime_quality_line(found: RuntimeQuality) -> str:
+    """Quality of what ships in a runtime, and whether it is that of the simulated model, in one line."""
+    own, change = found.quality, found.change_to_simulated
+    title = METRICS[own.metric].title
+    told = {
+        "same": f"the same as simulated (tolerance {found.tolerance:.2g}, or an interval that holds 0)",
+        "better": f"better than simulated by more than {found.tolerance:.2g}: judge {found.runtime} by this figure",
+        "worse": f"WORSE than simulated by more than {found.tolerance:.2g}: judge {found.runtime} by this figure",
+    }[found.verdict]
+    alike = ", ".join(f"{FIGURES[name].rstrip(' ↑↓')} {own.value:.4g}" for name, own in found.agreement.items())
+    return (
+        f"{found.runtime:<13} {title} {own.value:.3f} [{own.low:.3f}, {own.high:.3f}], {change.value:+.3f} "
+        f"[{change.low:+.3f}, {change.high:+.3f}] to simulated: {told}; {alike}; {found.size_bytes:,} bytes"
     )
 
 

@@ -6,15 +6,15 @@ from uuid import uuid4
 
 import streamlit as st
 
-from gencomp_core.charts.theme import bytes_text
 from gencomp_core.charts.tiles import tile
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import FIGURES, Measurement, TensorCost
+from gencomp_core.records import FIGURES, Measurement
 from gencomp_core.services import jobs, library
-from gencomp_core.services.honesty import Honesty, honesty
+from gencomp_core.services.honesty import honesty, honesty_of
 from gencomp_core.services.job_kinds import command_line
 from gencomp_core.services.texts import SideBySide
 from gencomp_core.store import Store
+from pages._honesty import honesty_panel
 from pages._samples import (
     MARKED,
     makes_texts,
@@ -53,14 +53,7 @@ def measured_view(store: Store, measurement: Measurement) -> None:
     status_line(measurement.status, conditions_text(measurement))
     _stored_samples(store, measurement)
     all_figures(measurement)
-    timed = next((own for own in measurement.latency if own.batch == 1 and own.runtime == "eager"), None)
-    account = honesty(
-        measurement.tensors,
-        size_bytes=measurement.size_bytes,
-        dense_size_bytes=measurement.dense_size_bytes,
-        latency=timed,
-    )
-    honesty_panel(account, measurement.tensors)
+    honesty_panel(honesty_of(store, measurement), tensors=measurement.tensors)
 
 
 def all_figures(measurement: Measurement) -> None:
@@ -103,11 +96,10 @@ def simulated_view(store: Store, workload: str, recipe: Recipe) -> None:
     waiting = not (full.done() and quality.done())
     fill_in = st.fragment(_fill_in, run_every=1.0 if waiting else None)
     fill_in(workload, recipe.title(), quick, full, quality, waiting)
-    account = honesty(
-        quick.cost["tensors"], size_bytes=quick.cost["size_bytes"], dense_size_bytes=quick.cost["dense_size_bytes"]
-    )
+    sizes = ("tensors", "size_bytes", "dense_size_bytes", "transport_bytes")
+    account = honesty(**{name: quick.cost[name] for name in sizes})
     _measure_button(store, workload, recipe, library.usual_samples(library.figures(store, workload), workload))
-    honesty_panel(account, quick.cost["tensors"])
+    honesty_panel(account, tensors=quick.cost["tensors"])
 
 
 def _fill_in(
@@ -172,18 +164,3 @@ def _follow(store: Store, job_id: str) -> None:
     if not job.is_active:
         st.rerun()
     st.info(f"Measuring: {job.progress.what if job.progress else 'starting'}", icon=":material/hourglass_top:")
-
-
-def honesty_panel(account: Honesty, tensors: tuple[TensorCost, ...]) -> None:
-    """Zeros and bits on paper beside bytes that were written."""
-    with st.container(border=True):
-        st.markdown(f"**What it really bought.** {account.verdict}")
-        st.caption(
-            f"Non-zero values at their width alone: {bytes_text(account.theoretical_bytes)}. Written: "
-            f"{bytes_text(account.written_bytes)}, of which {bytes_text(account.overhead_bytes)} are scales and zero "
-            f"points. Tensors coded as {', '.join(f'{name}: {n}' for name, n in account.codings.items())}."
-        )
-        by_tensor = st.expander("Tensor by tensor", icon=":material/table:", key="explore.tensors", on_change="rerun")
-        if by_tensor.open:  # a long table, even unseen, would hold up the pictures by 0.3 s
-            with by_tensor:
-                st.dataframe([tensor.model_dump() for tensor in tensors], hide_index=True)

@@ -4,7 +4,10 @@ import streamlit as st
 
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.services import library
+from gencomp_core.services.honesty import honesty_of
+from gencomp_core.services.self_tests import self_test_rows
 from gencomp_core.workloads import CATALOG
+from pages._honesty import honesty_panel
 from pages._widgets import (
     conditions_text,
     latency_tile,
@@ -53,6 +56,8 @@ if measurement:
     quality_tile(columns[1], measurement)
     latency_tile(columns[2], measurement)
     status_line(measurement.status, conditions_text(measurement))
+    with shown_errors():
+        honesty_panel(honesty_of(store, measurement))
 else:
     st.warning("This configuration was not measured: it ships without evidence. Measure it in Explore first.")
     link_to("pages/explore.py", "Open Explore", icon=":material/tune:", workload=workload)
@@ -68,7 +73,10 @@ with left:
     )  # fmt: skip
 with right:
     st.subheader("Artifact")
-    st.markdown("Packed weights, recipe, manifest and self-test in one ZIP file, tested in a fresh process.")
+    st.markdown(
+        "Packed weights, the model for OpenVINO where it can take it, an example that needs no torch, recipe, manifest "
+        "and self-test in one ZIP file, tested in a fresh process."
+    )
     made = st.session_state.setdefault("export.made", {})
     if st.button("Make the artifact", type="primary", icon=":material/package_2:", key="export.make"):
         with shown_errors(), st.spinner("Compressing, packing, testing"):
@@ -78,11 +86,14 @@ with right:
             made[filename] = export_zip(workload, recipe, measurement=measurement)
     if filename in made:
         content, report = made[filename]
+        runtimes = ", ".join(report["runtimes"])
         st.success(
-            f"Self-test passed in a fresh process: {report['size_bytes']:,} bytes of weights, same-seed samples "
-            f"{'identical' if report['selftest']['identical'] else 'within tolerance'}.",
+            f"Self-test passed in a fresh process in {runtimes}: {report['size_bytes']:,} bytes of weights.",
             icon=":material/verified:",
         )
+        st.dataframe(self_test_rows(report), hide_index=True)
+        for runtime, reason in report["not_shipped"].items():
+            st.caption(f"Not for {runtime}: {reason}")
         st.download_button(
             f"Download {len(content) / 1e6:.2f} MB", content, file_name=f"{filename}.zip", mime="application/zip",
             on_click="ignore", icon=":material/download:", key="export.zip",

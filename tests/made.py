@@ -10,6 +10,7 @@ from gencomp_core.records import (
     Latency,
     Measurement,
     Quality,
+    RuntimeQuality,
     TensorCost,
     WorkerIdentity,
     job_signature,
@@ -44,6 +45,25 @@ def latency(**changes: Any) -> Latency:
         "measured_at": "2026-01-01T00:00:00+00:00",
     }
     return Latency(**(fields | changes))
+
+
+def runtime_quality(**changes: Any) -> RuntimeQuality:
+    """Quality in OpenVINO on this machine that is the same as simulated."""
+    fields: dict[str, Any] = {
+        "runtime": "openvino",
+        "ran": "int8 × 4",
+        "quality": quality(DENSE_FID),
+        "change": Estimate(value=0.0, low=-0.1, high=0.1),
+        "change_to_simulated": Estimate(value=0.0, low=-0.1, high=0.1),
+        "agreement": {"psnr_db": Estimate(value=45.0, low=44.0, high=46.0)},
+        "tolerance": 0.2,
+        "verdict": "same",
+        "size_bytes": 300_000,
+        "machine": str(machine()["processor"]),
+        "versions": {"openvino": "0"},
+        "measured_at": "2026-01-01T00:00:00+00:00",
+    }
+    return RuntimeQuality(**(fields | changes))
 
 
 def quality(value: float, *, n_samples: int = 1000) -> Quality:

@@ -121,6 +121,15 @@ class ImageJudge:
             **self._latents(model),
         }
 
+    def agreement(self, samples: ImageSamples, other: ImageSamples) -> dict[str, Estimate]:
+        """Same-seed PSNR, and the largest difference of any pixel in levels of 255."""
+        pairs = (samples.images.short() - other.images.short()).abs().flatten(1).amax(1)
+        largest = float(pairs.max())
+        return {
+            "psnr_db": estimate(mean_interval(psnr(samples.images, other.images))),
+            "max_difference": Estimate(value=largest, low=float(pairs.min()), high=largest),
+        }
+
     def _variety(self, samples: ImageSamples, predicted: Tensor, real: Tensor) -> dict[str, Estimate]:
         """Realism and variety: what FID mixes into one number."""
         n_classes = len(self.workload.class_names)

@@ -61,6 +61,9 @@ class Judge(Protocol[Kept]):
     def fidelity(self, model: nn.Module, samples: Kept, dense: Kept) -> dict[str, Estimate]:
         """Same-seed measures against dense and other figures, by name with unit."""
 
+    def agreement(self, samples: Kept, other: Kept) -> dict[str, Estimate]:
+        """How equal the samples of two models are, pair by pair, without asking the models."""
+
 
 def judge_for(workload: Workload, extractor: str) -> Judge[Any]:
     """The judge of a workload's samples.

@@ -1,20 +1,21 @@
 """One measurement: compress, pack, reload, sample, compare with dense at the same seeds."""
 
 import copy
-import hashlib
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from gencomp_core.analysis.judging import check_count, judge_for
+from gencomp_core.analysis.judging import Judge, Samples, check_count, judge_for
 from gencomp_core.analysis.samples import Drawer
 from gencomp_core.artifact.packing import PackedWeights, pack, unpack_into
+from gencomp_core.artifact.transport import transport_bytes
 from gencomp_core.compression.layers import weight_layers, weight_of
 from gencomp_core.compression.quantizers import QuantizedWeight
 from gencomp_core.errors import EvaluationError
@@ -95,8 +96,7 @@ class Shipped:
     @property
     def subject(self) -> Subject:
         """What runtimes are given."""
-        key = hashlib.sha256(self.packed.content).hexdigest()[:16]
-        return Subject(self.workload, self.model, self.quantized, key)
+        return Subject.shipped(self.workload, self.model, self.quantized, self.packed.content)
 
     @classmethod
     def of(cls, workload: Workload, recipe: Recipe, *, seed: int = 0, content: bytes | None = None) -> "Shipped":
@@ -125,21 +125,44 @@ class Shipped:
         return cls(workload, recipe, packed, model.eval(), found.quantized)
 
 
-def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[Progress, None, Measurement]:
-    """Measure size, quality and fidelity; yields progress, returns the measurement (without latency).
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Numbered samples of a variant and of dense, with who judges them.
+
+    Attributes:
+        judge, drawer: of these samples.
+        samples, dense: of the same numbers.
+        seconds: that drawing them took.
+    """
+
+    judge: Judge[Any]
+    drawer: Drawer[Any]
+    samples: Samples
+    dense: Samples
+    seconds: float
+
+
+def draw_request(shipped: Shipped, request: EvaluationRequest) -> Generator[Progress, None, Drawn]:
+    """Sample dense and compressed at the same seed; yields progress.
 
     What is sampled was unpacked from the weights file: the quality is the quality of the bytes.
     """
     started = time.perf_counter()
-    workload = shipped.workload
-    judge = judge_for(workload, request.extractor)
-    drawer = Drawer(workload, seed=request.seed, settings=request.settings, judge=judge)
+    judge = judge_for(shipped.workload, request.extractor)
+    drawer = Drawer(shipped.workload, seed=request.seed, settings=request.settings, judge=judge)
     dense = yield from drawer.dense(request.n_samples)
     samples = dense
     if not shipped.recipe.is_dense:
         samples = yield from drawer.draw(shipped.model, request.n_samples, what="sampling compressed")
     yield Progress("comparing", request.n_samples, request.n_samples)
-    quality, dense_quality, change = judge.quality(samples, dense)
+    return Drawn(judge, drawer, samples, dense, time.perf_counter() - started)
+
+
+def measure_drawn(shipped: Shipped, request: EvaluationRequest, drawn: Drawn) -> Measurement:
+    """Size, quality and fidelity of samples that were drawn (without latency)."""
+    started = time.perf_counter()
+    workload, judge = shipped.workload, drawn.judge
+    quality, dense_quality, change = judge.quality(drawn.samples, drawn.dense)
     return Measurement(
         **cost_fields(workload, shipped.recipe, shipped.model, shipped.packed),
         title=shipped.recipe.title(),
@@ -150,11 +173,11 @@ def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[P
         quality=quality,
         dense_quality=dense_quality,
         quality_change=change,
-        fidelity=judge.fidelity(shipped.model, samples, dense),
+        fidelity=judge.fidelity(shipped.model, drawn.samples, drawn.dense),
         machine=machine(),
         versions=versions(),
         measured_at=now(),
-        seconds=time.perf_counter() - started,
+        seconds=drawn.seconds + time.perf_counter() - started,
     )
 
 
@@ -177,6 +200,7 @@ def cost_fields(workload: Workload, recipe: Recipe, model: nn.Module, packed: Pa
         "recipe": recipe.to_dict(),
         "size_bytes": packed.size_bytes,
         "dense_size_bytes": dense_size(workload),
+        "transport_bytes": transport_bytes(packed.content),
         "n_params": n_params,
         "n_nonzero": n_nonzero,
         "sparsity": n_zeros / max(1, n_weights),
@@ -185,11 +209,22 @@ def cost_fields(workload: Workload, recipe: Recipe, model: nn.Module, packed: Pa
     }
 
 
-def measure_latency(subject: Subject, *, runtime: str, batch: int, settings: Settings, rounds: int = ROUNDS) -> Latency:
+def measure_latency(
+    subject: Subject,
+    *,
+    runtime: str,
+    batch: int,
+    settings: Settings,
+    rounds: int = ROUNDS,
+    stored: Path | None = None,
+) -> Latency:
     """Time to generate a batch, interleaved with dense in the same runtime, a copy of it, and dense in eager.
 
     The copy is the noise floor. It has weights of its own: one dense model run twice in a row would
     find its weights in the cache, and everything else would look slower than it is.
+
+    Args:
+        stored: folder of an artifact with the runtime's files, which are then run as they are.
 
     Raises:
         EvaluationError, MissingDependencyError: the runtime can't take the model over.
@@ -198,7 +233,7 @@ def measure_latency(subject: Subject, *, runtime: str, batch: int, settings: Set
     dense = Subject.dense(workload)
     open_with = runtimes[runtime]
     opened = {
-        "compressed": open_with(subject),
+        "compressed": open_with(subject, stored=stored),
         "dense": open_with(dense),
         "again": open_with(replace(dense, model=copy.deepcopy(workload.model))),
     }

@@ -105,14 +105,18 @@ class TextJudge:
         """chrF, perplexity of the references, KL and agreement with dense, and the share of texts left as they were."""
         n = len(samples)
         scores = self._scores(model, n)
-        unchanged = [own == other for own, other in zip(samples.texts, dense.texts, strict=True)]
         return {
             "chrf": estimate(chrf_interval(samples.texts, self.workload.references(0, n))),
             "perplexity": estimate(scores.perplexity()),
             "kl_nats": estimate(scores.kl_per_piece()),
             "token_agreement": estimate(scores.agreement()),
-            "unchanged_texts": estimate(mean_interval(torch.tensor(unchanged, dtype=torch.float64))),
+            **self.agreement(samples, dense),
         }
+
+    def agreement(self, samples: TextSamples, other: TextSamples) -> dict[str, Estimate]:
+        """Share of texts that are word for word the same."""
+        same = [own == text for own, text in zip(samples.texts, other.texts, strict=True)]
+        return {"unchanged_texts": estimate(mean_interval(torch.tensor(same, dtype=torch.float64)))}
 
     @torch.inference_mode()
     def _scores(self, model: nn.Module, n: int) -> PieceScores:

@@ -20,6 +20,8 @@ from gencomp_core.records.measurement import (
     LatencyVerdict,
     Measurement,
     Quality,
+    RuntimeQuality,
+    RuntimeVerdict,
     Status,
     TensorCost,
 )
@@ -66,6 +68,8 @@ __all__ = [
     "Quality",
     "RankCorrelation",
     "Record",
+    "RuntimeQuality",
+    "RuntimeVerdict",
     "Scan",
     "ScanMethod",
     "ScanReport",

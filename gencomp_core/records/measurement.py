@@ -18,6 +18,7 @@ STAGE_VERSIONS = {"sparsegpt-pruning": "2", "smooth-quant": "2", "gptq": "2", "a
 
 Status = Literal["measured", "simulated", "failed"]
 LatencyVerdict = Literal["faster", "slower", "tie", "unclear"]
+RuntimeVerdict = Literal["same", "better", "worse"]
 
 
 class Quality(Record):
@@ -84,6 +85,35 @@ class Latency(Record):
     machine: str
     eager_ratio: float | None = None
     ran: str = ""
+    measured_at: str
+
+
+class RuntimeQuality(Record):
+    """Quality of a runtime's own samples: what ships, beside what was simulated.
+
+    Attributes:
+        runtime, ran: what executed it, and what really ran.
+        quality: of its samples, over the same numbers and the same seed as the measurement's.
+        change: against dense, paired by seed.
+        change_to_simulated: against the model with its integers widened to floats, paired by seed.
+        agreement: same-seed measures against that model, by name with unit.
+        tolerance: change to the simulated model that counts as none, in units of the metric.
+        verdict: `same` when that change is within the tolerance or its interval holds 0.
+        size_bytes: of the runtime's own files.
+        machine, versions, measured_at: provenance.
+    """
+
+    runtime: str
+    ran: str
+    quality: Quality
+    change: Estimate
+    change_to_simulated: Estimate
+    agreement: dict[str, Estimate] = Field(default_factory=dict)
+    tolerance: float
+    verdict: RuntimeVerdict
+    size_bytes: int
+    machine: str
+    versions: dict[str, str]
     measured_at: str
 
 
@@ -163,6 +193,7 @@ class Measurement(Record):
         status: `measured` (packed, reloaded, run), `simulated` (fake-quantized in memory) or `failed`.
         reason: why it failed.
         size_bytes, dense_size_bytes: of the weights file, and of the dense one.
+        transport_bytes: of the weights file after zstd; None in old measurements.
         n_params, n_nonzero: parameters, and those that are not zero.
         sparsity: fraction of the compressible weights that is zero.
         effective_bits: bits of the weights file per parameter.
@@ -171,6 +202,7 @@ class Measurement(Record):
         quality_change: variant minus dense, paired by seed.
         fidelity: same-seed measures against dense, by name with unit.
         latency: one entry per runtime and batch.
+        runtime_quality: quality of the samples of other runtimes than eager, one entry each.
         tensors: how each tensor was written.
         machine, versions, measured_at, seconds: provenance.
     """
@@ -193,7 +225,9 @@ class Measurement(Record):
     dense_quality: Quality | None = None
     quality_change: Estimate | None = None
     fidelity: dict[str, Estimate] = Field(default_factory=dict)
+    transport_bytes: int | None = None
     latency: tuple[Latency, ...] = ()
+    runtime_quality: tuple[RuntimeQuality, ...] = ()
     tensors: tuple[TensorCost, ...] = ()
     machine: dict[str, str | int]
     versions: dict[str, str]

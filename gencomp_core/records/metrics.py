@@ -17,6 +17,8 @@ class MetricFacts:
         n_samples, least, most: samples of a published figure, and how few and many are accepted.
         about: what it is not.
         drift: the fidelity measure that sees what the metric alone is blind to, a key of `FIDELITIES`.
+        same_share, same_points: change between two runtimes that counts as none: a fraction of the dense quality,
+            or points of the metric.
     """
 
     title: str
@@ -27,11 +29,19 @@ class MetricFacts:
     most: int
     about: str
     drift: str
+    same_share: float = 0.0
+    same_points: float = 0.0
+
+    def tolerance(self, dense: float) -> float:
+        """Change between two runtimes that counts as none, in units of the metric."""
+        return max(self.same_points, self.same_share * dense)
 
 
 METRICS = {
-    "fid": MetricFacts("FID", "lower", 0.10, 5000, 50, 50_000, "Not comparable with Inception FID.", "psnr_db"),
-    "bleu": MetricFacts("BLEU", "higher", 0.02, 500, 20, 50_000, "sacreBLEU, cased, one reference.", "kl_nats"),
+    "fid": MetricFacts("FID", "lower", 0.10, 5000, 50, 50_000, "Not comparable with Inception FID.", "psnr_db", 0.02),
+    "bleu": MetricFacts(
+        "BLEU", "higher", 0.02, 500, 20, 50_000, "sacreBLEU, cased, one reference.", "kl_nats", same_points=0.5
+    ),
 }
 
 
@@ -73,6 +83,7 @@ FIGURES = {
     "kl_nats": "KL to dense, nats a piece ↓",
     "token_agreement": "pieces on which it agrees with dense ↑",
     "unchanged_texts": "texts that are word for word dense's ↑",
+    "max_difference": "largest difference of a pixel, of 255 ↓",
 }
 """What the figures of `Measurement.fidelity` are, with their direction."""
 

@@ -95,11 +95,17 @@ class CompiledCall:
 
     def _compile(self, batch: int) -> Any:
         shapes = [list(spec.sized(batch)) for spec in self.program.inputs]
-        tried = self.path.with_name(f"tried-{batch}-{torch.get_num_threads()}")
+        tried = self._marker(batch)
         if not tried.exists():  # the compiler may end its process
             _in_own_process(["try", str(self.path), json.dumps(shapes), str(torch.get_num_threads())])
+            tried.parent.mkdir(parents=True, exist_ok=True)
             tried.touch()
         return compiled(self.path, shapes, torch.get_num_threads()).create_infer_request()
+
+    def _marker(self, batch: int) -> Path:
+        """File that says that this graph was compiled once; never beside files that ship, which stay as they are."""
+        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
+        return home() / "runtimes" / "openvino" / "tried" / f"{digest}-{batch}-{torch.get_num_threads()}"
 
 
 def _folder(subject: Subject, installed: str) -> Path:

@@ -1,5 +1,6 @@
 """What a runtime is given, and what it gives back."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,13 @@ class Subject:
     def dense(cls, workload: Workload) -> "Subject":
         """The dense model of a workload."""
         return cls(workload, workload.model, {}, f"dense-{workload.weights_hash}")
+
+    @classmethod
+    def shipped(
+        cls, workload: Workload, model: nn.Module, quantized: Mapping[str, QuantizedWeight], content: bytes
+    ) -> "Subject":
+        """A model that was filled from the bytes of a weights file."""
+        return cls(workload, model, quantized, hashlib.sha256(content).hexdigest()[:16])
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ def evaluate(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress,
     """Measure a configuration and keep it; returns its signature.
 
     Args:
-        parameters: `workload`, and optionally `recipe`, `samples`, `seed`, `set`, `extractor`, `runtime`, `batch`.
+        parameters: `workload`, and optionally `recipe`, `samples`, `seed`, `set`, `extractor`, `runtime`, `batch`,
+            `runtime_quality`.
     """
     yield Progress("loading", 0, 1)
     measurement = yield from measuring(
@@ -27,5 +28,6 @@ def evaluate(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress,
         extractor=parameters.get("extractor"),
         runtimes=parameters.get("runtime") or ("eager",),
         batches=parameters.get("batch") or (1,),
+        runtime_quality=parameters.get("runtime_quality", True),
     )
     return {"signature": measurement.signature, "workload": measurement.workload, "status": measurement.status}

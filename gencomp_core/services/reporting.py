@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from gencomp_core.artifact.manifest import Manifest, changed_files, read_manifest
+from gencomp_core.artifact.manifest import Manifest, read_manifest
+from gencomp_core.artifact.sums import changed_files
 from gencomp_core.charts.pareto import pareto_chart
 from gencomp_core.charts.texts import aligned_texts, n_changed_words
 from gencomp_core.charts.theme import bytes_text, count_text
@@ -16,7 +17,7 @@ from gencomp_core.records import FIDELITIES, FIGURES, METRICS, Measurement
 from gencomp_core.reports.page import Report, Section, Tile, render
 from gencomp_core.services import library
 from gencomp_core.services.frontiers import COSTS, frontier_of
-from gencomp_core.services.honesty import honesty
+from gencomp_core.services.honesty import Honesty, honesty_of
 from gencomp_core.services.texts import stored_texts
 from gencomp_core.store import Store
 from gencomp_core.workloads import card_of
@@ -83,16 +84,12 @@ def configuration_report(store: Store, measurement: Measurement, *, manifest: Ma
         manifest: of the artifact that holds it.
     """
     card = card_of(measurement.workload)
-    eager = [own for own in measurement.latency if own.runtime == "eager"]
-    account = honesty(
-        measurement.tensors,
-        size_bytes=measurement.size_bytes,
-        dense_size_bytes=measurement.dense_size_bytes,
-        latency=eager[0] if eager else None,
-    )
+    account = honesty_of(store, measurement)
     sections = [
         _samples(store, measurement),
-        Section("What it really bought", text=[account.verdict], table=_account(measurement)),
+        Section(
+            "What it really bought", text=[account.verdict, *account.remedies], table=_account(measurement, account)
+        ),
         _frontier(store, measurement.workload, picked=measurement),
         Section("Latency", table=_latencies(measurement)) if measurement.latency else None,
         Section("Other figures, same seeds", table=_fidelity(measurement)) if measurement.fidelity else None,
@@ -246,13 +243,15 @@ def _frontier(store: Store, workload: str, *, picked: Measurement | None) -> Sec
     return Section("Where it stands", text=[text], figure=figure, alt=alt, table=shown.sort_values("bytes"))
 
 
-def _account(measurement: Measurement) -> pd.DataFrame:
+def _account(measurement: Measurement, account: Honesty) -> pd.DataFrame:
     """On paper beside what was written."""
+    after_zstd = f"{account.transport_bytes:,}" if account.transport_bytes else "not measured"
     rows = [
         ("zeros among the weights", f"{measurement.sparsity:.1%}"),
         ("parameters that are not zero", f"{measurement.n_nonzero:,} of {measurement.n_params:,}"),
         ("bits per parameter in the file", f"{measurement.effective_bits:.2f}"),
         ("bytes written", f"{measurement.size_bytes:,} (dense {measurement.dense_size_bytes:,})"),
+        ("bytes after zstd", after_zstd),
         ("multiply–accumulates a sample", count_text(measurement.macs)),
     ]
     return pd.DataFrame(rows, columns=["figure", "value"])

@@ -220,6 +220,7 @@ def _measuring(store: Store, configuration: Configuration) -> Steps:
         extractor=configuration.extractor,
         runtimes=configuration.runtimes,
         batches=configuration.batches,
+        runtime_quality=False,  # a sweep times other runtimes; a chosen configuration is judged in them
     )
 
 

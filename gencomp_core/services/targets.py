@@ -1,13 +1,16 @@
 """What a command line may name: a workload, a workload with a recipe, or an artifact folder."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
 
-from gencomp_core.artifact.load import load_artifact
+from gencomp_core.analysis.measurement import Shipped
+from gencomp_core.artifact.load import LoadedArtifact, load_artifact
 from gencomp_core.errors import GenCompError
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.runtimes.registry import SIMULATING, runtimes
 from gencomp_core.variant import compress
 from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import Workload
@@ -22,18 +25,29 @@ class Target:
         recipe: that made it.
         content: weights file of an artifact; None when the recipe is applied now.
         seed: that the recipe was applied with.
+        stored: folders of an artifact with files of runtimes, by runtime.
     """
 
     workload: Workload
     recipe: Recipe
     content: bytes | None
     seed: int
-    _model: nn.Module | None = None
+    stored: Mapping[str, Path] = field(default_factory=dict)
+    _artifact: LoadedArtifact | None = None
 
-    @property
-    def model(self) -> nn.Module:
-        """The compressed model."""
-        return self._model or compress(self.workload, self.recipe, seed=self.seed).model
+    def network(self, runtime: str = SIMULATING) -> nn.Module:
+        """The compressed model, or what takes its place in another runtime.
+
+        Raises:
+            ArtifactError: an artifact without this runtime.
+            EvaluationError, MissingDependencyError: the runtime can't take the model.
+        """
+        if self._artifact:
+            return self._artifact.open(runtime).network
+        open_with = runtimes[runtime]
+        if runtime == SIMULATING:
+            return compress(self.workload, self.recipe, seed=self.seed).model
+        return open_with(Shipped.of(self.workload, self.recipe, seed=self.seed).subject).network
 
 
 def resolve(name: str, recipe_file: Path | None = None, *, seed: int = 0) -> Target:
@@ -48,6 +62,7 @@ def resolve(name: str, recipe_file: Path | None = None, *, seed: int = 0) -> Tar
         if recipe_file:
             raise GenCompError(f"{name} is an artifact, which has its recipe inside. Leave out --recipe.")
         artifact = load_artifact(folder)
-        return Target(artifact.workload, artifact.recipe, artifact.content, artifact.manifest.seed, artifact.model)
+        seed = artifact.manifest.seed
+        return Target(artifact.workload, artifact.recipe, artifact.content, seed, artifact.stored, artifact)
     recipe = Recipe.from_file(recipe_file) if recipe_file else Recipe()
     return Target(load_workload(name), recipe, None, seed)

@@ -59,6 +59,16 @@ latencies = Table(
     Column("document", Text, nullable=False),
 )
 
+runtime_qualities = Table(
+    "runtime_qualities",
+    metadata,
+    Column("signature", String(16), ForeignKey("measurements.signature", ondelete="CASCADE"), primary_key=True),
+    Column("machine", String, primary_key=True),
+    Column("runtime", String, primary_key=True),
+    Column("quality", Float, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
 pictures = Table(
     "pictures",
     metadata,

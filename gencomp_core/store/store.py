@@ -16,10 +16,10 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from gencomp_core.errors import StoreError
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import Latency, Measurement
-from gencomp_core.store.schema import latencies, measurements, pictures
+from gencomp_core.records import Latency, Measurement, RuntimeQuality
+from gencomp_core.store.schema import latencies, measurements, pictures, runtime_qualities
 
-KNOWN_VERSIONS = ("0001", "0003", "0004", "0005")
+KNOWN_VERSIONS = ("0001", "0003", "0004", "0005", "0006")
 HEAD = KNOWN_VERSIONS[-1]
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x67656E63  # any number that other programs on the server don't use
@@ -66,6 +66,8 @@ class Store:
                 _replace(connection, measurements, {"signature": measurement.signature}, _row(measurement, origin))
                 for latency in measurement.latency:
                     _replace(connection, latencies, *_latency_row(measurement.signature, latency))
+                for quality in measurement.runtime_quality:
+                    _replace(connection, runtime_qualities, *_quality_row(measurement.signature, quality))
             for signature, by_kind in images.items():
                 for kind, content in by_kind.items():
                     _replace(connection, pictures, {"signature": signature, "kind": kind}, {"content": content})
@@ -75,8 +77,13 @@ class Store:
         with self.engine.begin() as connection:
             _replace(connection, latencies, *_latency_row(signature, latency))
 
+    def save_runtime_quality(self, signature: str, quality: RuntimeQuality) -> None:
+        """Keep the quality in one runtime of a stored measurement; a newer one of the same kind replaces it."""
+        with self.engine.begin() as connection:
+            _replace(connection, runtime_qualities, *_quality_row(signature, quality))
+
     def measurement(self, signature: str) -> Measurement | None:
-        """A measurement with all its latencies, or None.
+        """A measurement with all its latencies and its quality in other runtimes, or None.
 
         Raises:
             StoreError: what is kept of it can't be read.
@@ -87,9 +94,14 @@ class Store:
                 return None
             timed = connection.scalars(select(latencies.c.document).where(latencies.c.signature == signature))
             documents = list(timed)
+            judged = select(runtime_qualities.c.document).where(runtime_qualities.c.signature == signature)
+            judgements = list(connection.scalars(judged))
         try:
-            found = tuple(Latency.model_validate_json(text) for text in documents)
-            return Measurement.model_validate_json(document).model_copy(update={"latency": found})
+            found = {
+                "latency": tuple(Latency.model_validate_json(text) for text in documents),
+                "runtime_quality": tuple(RuntimeQuality.model_validate_json(text) for text in judgements),
+            }
+            return Measurement.model_validate_json(document).model_copy(update=found)
         except ValidationError:
             raise StoreError(
                 f"Measurement {signature} in the store {_shown(self.url)} is damaged or of another version. "
@@ -133,7 +145,7 @@ class Store:
         """Remove measurements with their latencies and pictures."""
         chosen = list(signatures)
         with self.engine.begin() as connection:
-            for table in (latencies, pictures, measurements):
+            for table in (latencies, runtime_qualities, pictures, measurements):
                 connection.execute(delete(table).where(table.c.signature.in_(chosen)))
 
 
@@ -168,7 +180,7 @@ def _row(measurement: Measurement, origin: str) -> dict[str, Any]:
         "change_high": change.high if change else None,
         "n_samples": measurement.request.n_samples,
         "measured_at": measurement.measured_at,
-        "document": measurement.model_dump_json(exclude={"latency"}),
+        "document": measurement.model_dump_json(exclude={"latency", "runtime_quality"}),
     }
 
 
@@ -181,6 +193,11 @@ def _latency_row(signature: str, latency: Latency) -> tuple[dict[str, Any], dict
         "threads": latency.threads,
     }
     return key, {"median_ms": latency.median_ms, "document": latency.model_dump_json()}
+
+
+def _quality_row(signature: str, quality: RuntimeQuality) -> tuple[dict[str, Any], dict[str, Any]]:
+    key = {"signature": signature, "machine": quality.machine, "runtime": quality.runtime}
+    return key, {"quality": quality.quality.value, "document": quality.model_dump_json()}
 
 
 def _replace(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from gencomp_core.models import losses
 from gencomp_core.models.diffusion import FlowUNet, Solver, UNetConfig, guided_velocity, trajectory
 from gencomp_core.models.gan import Critic, GANConfig, Generator
 from gencomp_core.models.vae import FashionVAE, VAEConfig
+from gencomp_core.workloads import examples
 from gencomp_core.workloads.base import (
     Preview,
     SamplingOption,
@@ -54,6 +55,7 @@ class FashionDiffusion(_FashionWorkload):
         SamplingOption("guidance", 1.0, "classifier-free guidance scale; 1 is off", low=0, high=10),
     )
     preview = Preview(n_samples=16, settings={"steps": 4})
+    example = examples.FLOW
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""
@@ -171,6 +173,7 @@ class FashionGAN(_LatentWorkload):
     name = "fashion-gan"
     title = "Fashion GAN"
     summary = "class-conditional generator of transposed convolutions, one step a sample"
+    example = examples.GENERATOR
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""
@@ -228,6 +231,7 @@ class FashionVAEWorkload(_LatentWorkload):
     title = "Fashion VAE"
     summary = "class-conditional convolutional variational autoencoder, one step a sample"
     entry = "generate"
+    example = examples.DECODER
 
     def empty_network(self) -> nn.Module:
         """Network of the dense shape with untrained weights."""

@@ -7,17 +7,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest, app_test
 
+from gencomp_core.charts.tiles import tile, to_webp
 from gencomp_core.recipes.stages import STAGES
 from gencomp_core.services import ablations as reading
 from gencomp_core.services import library, pictures
 from gencomp_core.services.pictures import recorded_pictures
 from gencomp_core.store import Store
 from gencomp_core.training.ablations import ABLATIONS
-from tests.made import measurement
+from tests.made import latency, measurement, runtime_quality
 from tests.made_ablations import RECORDED, recorded_ablations
 from tests.tiny import pruning, quantization
 
@@ -219,6 +221,36 @@ def test_a_new_store_starts_with_the_demo_study_where_it_is_recorded(path: Path)
     at = fine(open_page("overview"))
     assert "× smaller" in text_of(at)
     assert at.get("image")
+
+
+@pytest.mark.parametrize("page", ["explore", "pareto", "export"])
+def test_the_account_of_what_was_bought_is_the_same_on_every_page(page: str, path: Path, no_demo: None) -> None:
+    found = measurement(
+        pruning(0.5),
+        size_bytes=600_000,
+        transport_bytes=550_000,
+        latency=(latency(), latency(runtime="openvino", ran="float × 4", median_ms=1.25)),
+        runtime_quality=(runtime_quality(),),
+    )
+    store = store_of(path)
+    store.save_many([measurement(), found], {}, origin="local")
+    pictures = {one.signature: {library.SAMPLES: sheet()} for one in (measurement(), found)}
+    store.save_many([], pictures, origin="local")
+    at = fine(open_page(page, pick=found.signature))
+    if page == "pareto":
+        chosen = at.selectbox(key="pareto.chosen")
+        chosen.select(next(one for one in chosen.options if "50%" in one))
+        at = fine(at.run())
+    shown = text_of(at)
+    assert "What it really bought" in shown
+    assert "600 kB written, 550 kB after zstd; dense 1 MB" in shown
+    assert "| speed in openvino | 1 M multiplications, as many as dense | 1.25 ms a sample" in shown
+    assert "| FID in openvino | simulated 10.00 | 10.00 [9.50, 10.50], the same by its own samples" in shown
+
+
+def sheet() -> bytes:
+    """A picture of 64 black samples, as it is kept."""
+    return to_webp(tile(np.zeros((64, 1, 28, 28), np.uint8)))
 
 
 def test_export_without_a_pick_offers_the_recommended_one(path: Path, no_demo: None) -> None:

@@ -17,7 +17,7 @@ from gencomp_core.store import Store
 from gencomp_core.store.schema import metadata
 from gencomp_core.store.store import HEAD
 from tests import postgres
-from tests.made import latency, measurement
+from tests.made import latency, measurement, runtime_quality
 from tests.tiny import pruning, quantization
 
 WITH_LISTED_COLUMNS = set(metadata.tables["measurements"].columns.keys()) - {"document"}
@@ -78,6 +78,34 @@ def test_a_newer_latency_of_the_same_kind_replaces(store: Store) -> None:
     back = store.measurement(measurement().signature)
     assert back is not None
     assert back.latency == (newer,)
+
+
+def test_quality_in_other_runtimes_and_on_other_machines_is_kept_beside(store: Store) -> None:
+    shipped = [runtime_quality(), runtime_quality(runtime="other")]
+    store.save(measurement(runtime_quality=tuple(shipped)))
+    signature = measurement().signature
+    store.save_runtime_quality(signature, runtime_quality(machine="elsewhere"))
+    store.save_runtime_quality(signature, runtime_quality(ran="newer"))
+    back = store.measurement(signature)
+    assert back is not None
+    wanted = [runtime_quality(ran="newer"), shipped[1], runtime_quality(machine="elsewhere")]
+    assert sorted(back.runtime_quality, key=repr) == sorted(wanted, key=repr)
+    store.forget([signature])
+    store.save(measurement())
+    again = store.measurement(signature)
+    assert again is not None
+    assert again.runtime_quality == ()
+
+
+def test_a_store_of_an_older_schema_keeps_what_it_has(url: str) -> None:
+    Store(url).save(measurement())
+    with sqlite3.connect(path_of(url)) as connection:
+        connection.execute("DROP TABLE runtime_qualities")
+        connection.execute("UPDATE alembic_version SET version_num = '0005'")
+    store = Store(url)
+    assert not store.is_new
+    assert store.measurement(measurement().signature) == measurement()
+    store.save_runtime_quality(measurement().signature, runtime_quality())
 
 
 def test_a_latency_of_nothing_is_refused(store: Store) -> None:

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -172,14 +173,20 @@ def test_compress_and_verify_agree_with_the_disk_to_the_byte(run: Run, exported:
     checked = run("verify", out, "--json")
     assert checked.code == 0, checked.err
     on_disk = (out / "weights.safetensors").stat().st_size
-    in_all = sum(path.stat().st_size for path in out.iterdir())
+    in_all = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     for report in (made.document, checked.document):
         assert report["ok"]
         assert (report["size_bytes"], report["artifact_bytes"]) == (on_disk, in_all)
         assert report["dense_size_bytes"] > 5 * on_disk
-    (timed,) = checked.document["latency"]
-    assert timed.keys() >= LATENCY_KEYS
-    assert checked.document["selftest"]["identical"]
+    assert [timed["runtime"] for timed in checked.document["latency"]] == ["eager", "openvino"]
+    assert all(timed.keys() >= LATENCY_KEYS for timed in checked.document["latency"])
+    for own in checked.document["runtimes"].values():
+        assert own["selftest"]["identical"]
+        assert own["checks"].keys() >= {"samples", "metric", "size_bytes"}
+        assert all(own["checks"].values())
+    alone = run("verify", out, "--runtime", "openvino", "--no-latency", "--json").document
+    assert list(alone["runtimes"]) == ["openvino"]
+    assert "Did you mean 'openvino'" in refused(run("verify", out, "--runtime", "openvno"))
 
 
 def test_an_artifact_is_sampled_like_what_it_was_made_of(
@@ -190,6 +197,9 @@ def test_an_artifact_is_sampled_like_what_it_was_made_of(
     assert run("sample", out, "--n", 4, "--out", shipped).code == 0
     assert run("sample", "fashion-vae", "--recipe", recipe_file, "--n", 4, "--out", applied).code == 0
     assert shipped.read_bytes() == applied.read_bytes()
+    assert run("sample", out, "--n", 4, "--runtime", "openvino", "--out", tmp_path / "graph.png").code == 0
+    graph, simulated = (np.asarray(Image.open(tmp_path / f"{name}.png"), int) for name in ("graph", "shipped"))
+    assert 0 <= abs(graph - simulated).mean() < 2
     assert "has its recipe inside" in refused(run("sample", out, "--recipe", recipe_file, "--out", shipped))
     assert "has content" in refused(run("compress", "fashion-vae", "--recipe", recipe_file, "--out", out))
 
@@ -201,7 +211,9 @@ def test_verify_prints_every_check(run: Run, exported: tuple[Path, Done]) -> Non
     assert [line.split() for line in lines[:4]] == [
         ["passed", check] for check in ("checksums", "size_bytes", "recipe", "samples")
     ]
-    assert f"{(exported[0] / 'weights.safetensors').stat().st_size:,} bytes" in lines[4]
+    assert "passed  openvino samples" in lines
+    assert f"{(exported[0] / 'weights.safetensors').stat().st_size:,} bytes" in done.out
+    assert "loaded in" in lines[-1]
 
 
 def test_a_changed_artifact_is_refused(run: Run, tmp_path: Path, exported: tuple[Path, Done]) -> None:
@@ -211,6 +223,26 @@ def test_a_changed_artifact_is_refused(run: Run, tmp_path: Path, exported: tuple
     (out / "weights.safetensors").write_bytes(content)
     assert "weights.safetensors does not match SHA256SUMS" in refused(run("verify", out))
     assert "weights.safetensors" in refused(run("evaluate", out))
+
+
+def test_an_artifact_is_measured_in_the_runtime_that_it_ships(run: Run, exported: tuple[Path, Done]) -> None:
+    done = run("evaluate", exported[0], "--samples", 60, "--runtime", "openvino", "--json")
+    assert done.code == 0, done.err
+    (found,) = done.document["runtime_quality"]
+    assert (found["runtime"], found["verdict"]) == ("openvino", "same")
+    assert found["size_bytes"] == sum(path.stat().st_size for path in (exported[0] / "openvino").iterdir())
+    assert [timed["runtime"] for timed in done.document["latency"]] == ["openvino"]
+    assert done.document["transport_bytes"] < done.document["size_bytes"] * 1.01
+
+
+def test_zstd_ships_and_verifies(run: Run, recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "zipped"
+    options = ("--zstd", "--no-latency", "--runtime", "eager")
+    made = run("compress", "fashion-vae", "--recipe", recipe_file, "--out", out, "--json", *options)
+    assert made.code == 0, made.err
+    assert made.document["size_bytes"] == (out / "weights.safetensors.zst").stat().st_size
+    assert (made.document["transport"]["coding"], list(made.document["runtimes"])) == ("zstd", ["eager"])
+    assert run("verify", out, "--no-latency").code == 0
 
 
 def test_samples_are_one_picture_and_the_same_every_time(run: Run, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_two_stages_on_the_same_samples_count_them_once() -> None:
 
 def test_the_histogram_ships_in_the_manifest(tmp_path: Path) -> None:
     variant = compress(TinyGAN(), recipe(activations()))
-    save_artifact(variant, tmp_path / "artifact")
+    save_artifact(variant, tmp_path / "artifact", runtimes=[])
     assert read_manifest(tmp_path / "artifact").calibration == variant.calibration
     assert variant.calibration["latent"]["Bag"] == 1
 

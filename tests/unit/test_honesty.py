@@ -1,11 +1,13 @@
+from typing import Any
+
 import pytest
 
 from gencomp_core.artifact.packing import PackedWeights, pack
 from gencomp_core.charts.theme import bytes_text
-from gencomp_core.records import TensorCost
+from gencomp_core.records import Latency, TensorCost
 from gencomp_core.services.honesty import Honesty, honesty
 from gencomp_core.variant import compress
-from tests.made import latency
+from tests.made import latency, runtime_quality
 from tests.tiny import TinyVAE, pruning, quantization, recipe
 
 RECIPES = [
@@ -107,7 +109,7 @@ def test_zeros_that_saved_too_little_to_be_smaller_account_for_nothing() -> None
 def verdict_of(**timing: object) -> str:
     weights = packed(recipe(quantization(8)))
     timed = latency(**timing)
-    return honesty(costs(weights), size_bytes=weights.size_bytes, dense_size_bytes=DENSE, latency=timed).verdict
+    return honesty(costs(weights), size_bytes=weights.size_bytes, dense_size_bytes=DENSE, latencies=[timed]).verdict
 
 
 def test_a_tie_is_called_no_faster() -> None:
@@ -131,3 +133,86 @@ def test_nothing_is_said_of_speed_when_the_machine_was_busy() -> None:
 
 def test_no_tensors_are_no_division_by_zero() -> None:
     assert honesty([], size_bytes=8, dense_size_bytes=8).zeros == 0
+
+
+# What usually helps
+
+
+def many_zeros(**fields: Any) -> Honesty:
+    """Seven in ten weights are zero, and the file is that much smaller."""
+    tensor = cost(bits=8, n_values=1000, n_zeros=700, n_bytes=425)
+    return honesty([tensor], **({"size_bytes": 450, "dense_size_bytes": 4000} | fields))
+
+
+def helped(account: Honesty, words: str) -> bool:
+    return any(words in remedy for remedy in account.remedies)
+
+
+def openvino(**changes: Any) -> Latency:
+    return latency(**({"runtime": "openvino", "ran": "int8 × 4"} | changes))
+
+
+def test_zeros_that_nothing_skips_lead_to_channels() -> None:
+    assert helped(many_zeros(latencies=[latency()]), "No runtime here skips zeros")
+    assert not helped(many_zeros(latencies=[latency()], macs=50, dense_macs=100), "No runtime here skips zeros")
+    assert not helped(many_zeros(), "No runtime here skips zeros"), "speed was not measured"
+
+
+def test_zeros_that_save_no_bytes_are_named() -> None:
+    stored = cost(bits=2, n_values=1000, n_zeros=100, n_bytes=250)
+    assert helped(honesty([stored], size_bytes=300, dense_size_bytes=4000), "10% zeros lie in a dense file")
+    assert not helped(many_zeros(), "lie in a dense file")
+
+
+def test_a_runtime_model_that_writes_zeros_out_is_named() -> None:
+    assert helped(many_zeros(qualities=[runtime_quality(size_bytes=1000)]), "The model for openvino writes every zero")
+    assert not helped(many_zeros(qualities=[runtime_quality(size_bytes=460)]), "writes every zero")
+
+
+def test_integers_that_run_as_floats_lead_to_another_runtime() -> None:
+    small = packed(recipe(quantization(8)))
+    sizes = {"size_bytes": small.size_bytes, "dense_size_bytes": DENSE}
+    assert helped(honesty(costs(small), latencies=[latency()], **sizes), "--runtime openvino")
+    assert not helped(honesty(costs(small), latencies=[latency(), openvino()], **sizes), "--runtime openvino")
+    assert not helped(account(packed(recipe())), "--runtime openvino")
+
+
+@pytest.mark.parametrize(
+    ("ran", "advice"),
+    [
+        ("int8 weights × 4", "Add activation-quantization"),
+        ("int8 weights (from 4 bits) × 4", "Below 8 bits openvino runs 8 bits"),
+        ("int8 (from 4 bits) × 4", "Below 8 bits openvino runs 8 bits"),
+    ],
+)
+def test_what_ran_says_what_to_change(ran: str, advice: str) -> None:
+    assert helped(many_zeros(latencies=[openvino(ran=ran)]), advice)
+    assert not helped(many_zeros(latencies=[openvino(ran="int8 × 4")]), advice)
+
+
+def test_multiplications_that_save_no_time_are_named() -> None:
+    fewer = {"macs": 40, "dense_macs": 100}
+    assert helped(many_zeros(latencies=[latency()], **fewer), "60% of the multiplications are gone")
+    faster = latency(verdict="faster", ratio=0.5)
+    assert not helped(many_zeros(latencies=[faster], **fewer), "multiplications are gone")
+
+
+def test_the_table_sets_paper_beside_fact() -> None:
+    told = many_zeros(
+        transport_bytes=440, macs=40, dense_macs=100, latencies=[latency(), openvino()], qualities=[runtime_quality()]
+    )
+    size, eager, graph, quality = told.rows
+    assert (size.on_paper, size.really) == (
+        "70% zeros; the other values alone 300 B",
+        "450 B written, 440 B after zstd; dense 4 kB",
+    )
+    assert eager.on_paper == "40 multiplications, -60% of dense"
+    assert (eager.what, graph.what, quality.what) == ("speed in eager", "speed in openvino", "FID in openvino")
+    assert graph.really.startswith("2.00 ms a sample; dense 2.00 there")
+    assert quality.really == "10.00 [9.50, 10.50], the same by its own samples (±0.2)"
+
+
+def test_what_was_not_measured_is_called_so() -> None:
+    size, speed = many_zeros().rows
+    assert "not measured after zstd" in size.really
+    assert (speed.what, speed.really) == ("speed", "not measured")
