@@ -181,6 +181,12 @@ def measure_drawn(shipped: Shipped, request: EvaluationRequest, drawn: Drawn) ->
     )
 
 
+def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[Progress, None, Measurement]:
+    """`draw_request` and `measure_drawn` one after the other."""
+    drawn = yield from draw_request(shipped, request)
+    return measure_drawn(shipped, request, drawn)
+
+
 def dense_size(workload: Workload) -> int:
     """Bytes of the weights file of the dense model, written by the same packer; packed once a process."""
     key = (workload.name, workload.weights_hash)
