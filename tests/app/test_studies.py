@@ -22,8 +22,13 @@ HALF = JobProgress(what="4-bit: sampling compressed, 30 of 60", done=1, total=2,
 
 
 @pytest.fixture
-def store(no_demo: None) -> Store:
-    return library.open_store()
+def store(no_demo: None) -> Iterator[Store]:
+    """An empty store; no job outlives its test."""
+    opened = library.open_store()
+    yield opened
+    for made in jobs.everyone(opened):
+        if made.is_active:
+            jobs.cancel(opened, made.id)
 
 
 @pytest.fixture

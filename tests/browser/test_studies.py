@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gencomp_core.records import Job
+from gencomp_core.services import jobs
 from gencomp_core.store import Jobs, Store
 from tools.browser import dashboard, settled
 
@@ -31,6 +32,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(browser: Browser, home: Path) -> Iterator[str]:
     with dashboard(home) as running:
         yield running.address
+    store = Store(f"sqlite:///{home}/store.db")
+    for job in jobs.everyone(store):
+        if job.is_active:  # a job outlives its server
+            jobs.cancel(store, job.id)
 
 
 def state(page: Page, name: str) -> None:

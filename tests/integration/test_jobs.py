@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,13 @@ PATIENCE = 180.0
 
 
 @pytest.fixture
-def store(no_demo: None) -> Store:
-    return library.open_store()
+def store(no_demo: None) -> Iterator[Store]:
+    """An empty store; no job outlives its test."""
+    opened = library.open_store()
+    yield opened
+    for job in jobs.everyone(opened):
+        if job.is_active:
+            jobs.cancel(opened, job.id)
 
 
 def wait_for(store: Store, job: Job, reached: Callable[[Job], bool]) -> Job:
