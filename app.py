@@ -17,6 +17,7 @@ navigation = st.navigation(
             st.Page("pages/pareto.py", title="Pareto", icon=":material/show_chart:"),
         ],
         "Act": [
+            st.Page("pages/studies.py", title="Studies", icon=":material/science:"),
             st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
             st.Page("pages/export.py", title="Export", icon=":material/download:"),
         ],

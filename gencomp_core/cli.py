@@ -448,7 +448,7 @@ def sweep(
     opened, chosen = _open(store), read_grid(grid, workload)
     parameters = {
         "workload": workload, "grid": dict(chosen.plain), "samples": samples, "seed": seed, "workers": workers,
-        "scheduler": scheduler,
+        "scheduler": scheduler, "threads": threads,
     }  # fmt: skip
     cost = cost_of(opened, chosen, workload, samples=samples, seed=seed, workers=workers)
     err.print(cost.sentence(), markup=False)

@@ -6,6 +6,7 @@ import sys
 
 from gencomp_core.errors import GenCompError
 from gencomp_core.records import JobProgress
+from gencomp_core.runtime_env import set_threads
 from gencomp_core.services import jobs, library
 from gencomp_core.services.running import carry_out
 
@@ -25,6 +26,8 @@ def main(arguments: list[str]) -> int:
         store = library.open_store()
         job = jobs.get(store, arguments[0])
         log.info("job %s: %s", job.id, job.command)
+        if job.parameters.get("threads"):
+            set_threads(job.parameters["threads"])
         carry_out(store, job, report=_Log())
     except KeyboardInterrupt:
         log.info("stopped")

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -28,6 +28,8 @@ class LocalProcesses(Executor):
         self._threads = ThreadPoolExecutor(n_processes, thread_name_prefix="gencomp-worker")
         self._own = threading.local()
         self._pools: list[ProcessPoolExecutor] = []
+        self._starting = threading.Lock()
+        self._is_open = True
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """Carry out a call in the next process that is free."""
@@ -35,21 +37,25 @@ class LocalProcesses(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; without `wait`, end those under way."""
-        if not wait:
-            for process in multiprocessing.active_children():
-                process.kill()
+        self._is_open = False  # from here on no thread starts a process
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
+        with self._starting:
+            for process in [] if wait else multiprocessing.active_children():
+                process.kill()
         for pool in self._pools:
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _call(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-        if getattr(self._own, "pool", None) is None:
-            context = multiprocessing.get_context("spawn")  # never fork once torch is loaded
-            self._own.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
-            self._pools.append(self._own.pool)
+        with self._starting:
+            if not self._is_open:
+                raise CancelledError
+            if getattr(self._own, "pool", None) is None:
+                context = multiprocessing.get_context("spawn")  # never fork once torch is loaded
+                self._own.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+                self._pools.append(self._own.pool)
+            begun: Future[T] = self._own.pool.submit(fn, *args, **kwargs)  # starts the process
         try:
-            result: T = self._own.pool.submit(fn, *args, **kwargs).result()
-            return result
+            return begun.result()
         except BrokenProcessPool:
             self._own.pool = None
             raise EvaluationError(

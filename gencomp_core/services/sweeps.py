@@ -8,7 +8,7 @@ from typing import Any
 from gencomp_core.analysis.configuration import Configuration
 from gencomp_core.analysis.grid import Grid
 from gencomp_core.errors import GridError
-from gencomp_core.records import METRICS, Measurement
+from gencomp_core.records import METRICS, Failure, Measurement
 from gencomp_core.registry import suggestion
 from gencomp_core.store import Failures, Store, Studies
 from gencomp_core.workloads import card_of
@@ -149,6 +149,28 @@ def report(store: Store, result: dict[str, Any]) -> dict[str, Any]:
         **result,
         "measurements": [Measurement.summary(one) for one in found],
         "failures": [failed[one].summary() for one in signatures if one in failed],
+    }
+
+
+def members(store: Store, study_id: str) -> list[dict[str, Any]]:
+    """Members of a study as plain rows: measured, failed with the reason, or still missing; none for no study."""
+    study = Studies(store).get(study_id)
+    if study is None:
+        return []
+    rows = {row["signature"]: row for row in store.rows()}
+    failed = Failures(store).of(study.signatures)
+    return [_member(signature, rows.get(signature), failed.get(signature)) for signature in study.signatures]
+
+
+def _member(signature: str, row: dict[str, Any] | None, failure: Failure | None) -> dict[str, Any]:
+    about = row or (failure.model_dump() if failure else {})
+    return {
+        "workload": about.get("workload"),
+        "title": about.get("title"),
+        "status": "failed" if failure else (row["status"] if row else "missing"),
+        "reason": failure.reason if failure else None,
+        **{name: row[name] if row else None for name in ("size_bytes", "quality", "quality_low", "quality_high")},
+        "signature": signature,
     }
 
 

@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
-PAGES = ["Overview", "Explore", "Gallery", "Pareto", "Export"]
+PAGES = ["Overview", "Explore", "Gallery", "Pareto", "Studies", "Export"]
 PICTURES = "[data-testid=stImage] img"
 
 

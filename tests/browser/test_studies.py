@@ -1,0 +1,88 @@
+"""A job as people see it: start, refresh, another browser, a killed process, resume, cancel (UX.md, A11 to A16)."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from gencomp_core.records import Job
+from gencomp_core.services import jobs
+from gencomp_core.store import Jobs, Store
+from tools.browser import dashboard, settled
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def address(browser: Browser, home: Path) -> Iterator[str]:
+    with dashboard(home) as running:
+        yield running.address
+    store = Store(f"sqlite:///{home}/store.db")
+    for job in jobs.everyone(store):
+        if job.is_active:  # a job outlives its server
+            jobs.cancel(store, job.id)
+
+
+def state(page: Page, name: str) -> None:
+    expect(page.get_by_text(name, exact=True).first).to_be_visible()
+
+
+def the_job(home: Path) -> Job:
+    (job,) = Jobs(Store(f"sqlite:///{home}/store.db")).all()
+    return job
+
+
+def test_a_job_is_followed_killed_resumed_and_cancelled(browser: Browser, page: Page, address: str, home: Path) -> None:
+    page.goto(f"{address}/studies?workload=fashion-vae&studies.preset=standard")
+    settled(page)
+    page.get_by_role("button", name="Start on Fashion VAE").dblclick()
+    state(page, "running")
+    job = the_job(home)
+    expect(page.get_by_text(re.compile(r"of \d+$|left$|starting")).first).to_be_visible()
+
+    page.reload()
+    state(page, "running")
+    expect(page).to_have_url(re.compile(job.id))
+    context = browser.new_context()
+    other = context.new_page()
+    other.goto(page.url)
+    state(other, "running")
+    expect(other.get_by_text(job.command).first).to_be_visible()
+    context.close()
+    assert the_job(home).id == job.id, "looking made no second job"
+
+    worker = the_job(home).worker
+    assert worker is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    state(page, "interrupted")
+    expect(page.get_by_text("Its process ended without a word.")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    state(page, "running")
+    again = the_job(home)
+    assert again.id == job.id
+    assert again.worker is not None
+    assert again.worker != worker
+
+    process = psutil.Process(again.worker.pid)
+    began = time.monotonic()
+    page.get_by_role("button", name="Cancel").click()
+    state(page, "cancelled")
+    assert process.wait(max(0.0, began + 10 - time.monotonic())) is None or not process.is_running()
+    ended = the_job(home)
+    assert ended.state == "cancelled"
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
