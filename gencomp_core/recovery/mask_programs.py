@@ -228,10 +228,11 @@ class Regularized(RisingSparsity):
             decay = self.strength * (step + 1) / self.last_round
             return decay / 2 * sum((weights[name] * doomed).square().sum() for name, doomed in self.doomed.items())
         if self.kind == "l1":
-            total = sum(own.abs().sum() for own in weights.values())
+            parts = [own.abs().sum() for own in weights.values()]
         else:
             rows = [to_rows(own, transposed=trainee.weights[name].transposed) for name, own in weights.items()]
-            total = sum(math.sqrt(own.shape[1]) * own.square().sum(1).add(1e-12).sqrt().sum() for own in rows)
+            parts = [math.sqrt(own.shape[1]) * own.square().sum(1).add(1e-12).sqrt().sum() for own in rows]
+        total = torch.stack(parts).sum()
         self.at_start = self.at_start or float(total.detach()) or 1.0
         return self.strength * total / self.at_start
 
