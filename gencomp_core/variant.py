@@ -44,10 +44,18 @@ from gencomp_core.recipes.quantization import (
 )
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.recipes.recovery import FineTuning, QuantizationAwareTraining
+from gencomp_core.recipes.special_tuning import SelfCriticalTuning, StepDistillation
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.structure import BlockRemoval, ChannelPruning, HeadPruning
 from gencomp_core.records import Progress, TrainingRecord
-from gencomp_core.recovery.stages import fine_tune_, prune_while_training_, regrow_, train_quantized_
+from gencomp_core.recovery.stages import (
+    distil_steps_,
+    fine_tune_,
+    prune_while_training_,
+    regrow_,
+    train_quantized_,
+    tune_for_bleu_,
+)
 from gencomp_core.workloads.base import Workload
 
 APPLY: dict[type[Stage], Callable[[Draft, Any], Iterator[Progress] | None]] = {
@@ -73,6 +81,8 @@ APPLY: dict[type[Stage], Callable[[Draft, Any], Iterator[Progress] | None]] = {
     MovementPruning: prune_while_training_,
     RegularizedPruning: prune_while_training_,
     Regrowth: regrow_,
+    StepDistillation: distil_steps_,
+    SelfCriticalTuning: tune_for_bleu_,
 }
 """Function of each stage type; what takes minutes yields its progress."""
 

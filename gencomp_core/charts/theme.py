@@ -32,7 +32,9 @@ FAMILY_OF = {
         "quantization",
     ),
     **dict.fromkeys(("channel-pruning", "head-pruning", "block-removal", "low-rank-factorization"), "structure"),
-    **dict.fromkeys(("fine-tune", "quantization-aware-training"), "recovery"),
+    **dict.fromkeys(
+        ("fine-tune", "quantization-aware-training", "step-distillation", "self-critical-tuning"), "recovery"
+    ),
     **dict.fromkeys(("iterative-pruning", "movement-pruning", "regularized-pruning", "regrowth"), "pruning"),
 }  # fmt: skip
 """Method family of each stage kind."""

@@ -26,6 +26,7 @@ from gencomp_core.recipes.quantization import (
     WeightQuantization,
 )
 from gencomp_core.recipes.recovery import FineTuning, QuantizationAwareTraining
+from gencomp_core.recipes.special_tuning import SelfCriticalTuning, StepDistillation
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.recipes.structure import BlockRemoval, ChannelPruning, HeadPruning
 
@@ -51,7 +52,9 @@ AnyStage = Annotated[
     | IterativePruning
     | MovementPruning
     | RegularizedPruning
-    | Regrowth,
+    | Regrowth
+    | StepDistillation
+    | SelfCriticalTuning,
     Field(discriminator="kind"),
 ]
 STAGES: dict[str, type[Stage]] = {

@@ -105,6 +105,49 @@ class DiffusionLesson(Stateless):
         return total / len(held_out)
 
 
+class StepLesson(DiffusionLesson):
+    """One Euler step of the student against two of half the length of the teacher.
+
+    Source: Salimans & Ho 2022 (arXiv:2202.00512), algorithm 2.
+
+    Args:
+        sampler_steps: of the student.
+    """
+
+    def __init__(self, teaching: Teaching, batch_size: int, *, sampler_steps: int) -> None:
+        super().__init__(teaching, batch_size)
+        self.sampler_steps = sampler_steps
+
+    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        """Mean squared difference of velocities, mixed with the plain loss."""
+        plain = super().loss(model, step, generator) if self.teaching.weight < 1 else torch.zeros(())
+        images, labels = self.images.draw(generator, flips=True)
+        noise = torch.randn(images.shape, generator=generator)
+        number = torch.randint(0, self.sampler_steps, (len(images),), generator=generator)
+        return self.teaching.mix(plain, self._error(model, images, labels, noise, number).mean())
+
+    def held_out(self, model: nn.Module) -> float:
+        """The same error on 1,000 images, at each step of the sampler in turn."""
+        held_out = self.images.held_out
+        noise = torch.randn(held_out.images.shape, generator=_fixed())
+        number = torch.arange(len(held_out)) % self.sampler_steps
+        parts = [(held_out.images[p], held_out.labels[p], noise[p], number[p]) for p in chunks(len(held_out), 250)]
+        return torch.cat([self._error(model, *part) for part in parts]).mean().item()
+
+    def _error(self, model: nn.Module, images: Tensor, labels: Tensor, noise: Tensor, number: Tensor) -> Tensor:
+        """Squared difference of each image: (n,); `number` counts sampler steps from the noise."""
+        t = 1 - number / self.sampler_steps
+        images, labels, noise, t = to_device(model, images, labels, noise, t)
+        x, _ = losses.flow_matching_pair(to_unit_range(images), noise, t)
+        half = 0.5 / self.sampler_steps
+        with torch.no_grad():
+            first = self.teaching.teacher(x, t, labels).float()
+            second = self.teaching.teacher(x - half * first, t - half, labels).float()
+        wanted = (first + second) / 2
+        errors: Tensor = (model(x, t, labels).float() - wanted).square().flatten(1).mean(1)
+        return errors
+
+
 class VAELesson(Stateless):
     """Negative evidence lower bound, and the teacher's latents and reconstructions."""
 

@@ -14,6 +14,7 @@ from gencomp_core.recipes.learned_masks import (
     RegularizedPruning,
 )
 from gencomp_core.recipes.recovery import FineTuning, QuantizationAwareTraining, TuningStage
+from gencomp_core.recipes.special_tuning import SelfCriticalTuning, StepDistillation
 from gencomp_core.recovery.grids import grid_of
 from gencomp_core.recovery.mask_programs import Exchange, Iterative, Movement, Regularized, RisingSparsity, rounds_of
 from gencomp_core.recovery.programs import FreezeRanges
@@ -98,6 +99,22 @@ def regrow_(draft: Draft, stage: Regrowth) -> Steps:
         )
     schedule = rounds_of(stage.steps, stage.ramp, stage.rounds)
     yield from tune_(draft, stage, _with_scales(chosen), Exchange(stage.fraction, schedule))
+
+
+def distil_steps_(draft: Draft, stage: StepDistillation) -> Steps:
+    """Train everything for fewer sampler steps."""
+    yield from _train_everything(draft, stage)
+
+
+def tune_for_bleu_(draft: Draft, stage: SelfCriticalTuning) -> Steps:
+    """Train everything for the reward."""
+    yield from _train_everything(draft, stage)
+
+
+def _train_everything(draft: Draft, stage: TuningStage) -> Steps:
+    chosen = _chosen(draft, stage)
+    if chosen:
+        yield from tune_(draft, stage, _with_scales(chosen))
 
 
 def _mask_program(stage: MaskTraining, targets: Mapping[str, float]) -> RisingSparsity:

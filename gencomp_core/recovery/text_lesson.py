@@ -4,15 +4,18 @@ import torch
 from torch import Tensor, nn
 
 from gencomp_core.data.verses import BOS, EOS, load_tokenizer, load_verses
+from gencomp_core.evaluate.bleu import bleu
 from gencomp_core.models import decoding
 from gencomp_core.models.seq2seq import Seq2Seq
 from gencomp_core.recovery.lesson import FEATURE_WEIGHT, Stateless, Teaching, feature_difference, shared_names, watched
 from gencomp_core.training.batches import TextBatches, padded
 from gencomp_core.training.task import to_device
+from gencomp_core.training.text_task import answers_loss, longest_answer, sampled_answers
 
 N_HELD_OUT_VERSES = 300
 LABEL_SMOOTHING = 0.1
 LONGEST = 160
+TIE_BREAK = 1e-3  # BLEU that a nat a piece is worth
 
 
 class TextLesson(Stateless):
@@ -71,6 +74,38 @@ class TextLesson(Stateless):
         with torch.autocast(source.device.type, enabled=False):
             found = decoding.greedy(teacher, source, begin=BOS, end=EOS, max_length=min(LONGEST, 2 * length))
         return padded([[BOS, *row, EOS] for row in found])
+
+
+class SelfCriticalLesson(TextLesson):
+    """The text lesson mixed with the self-critical loss; better is what has a higher BLEU.
+
+    Args:
+        reward: weight of the self-critical loss.
+    """
+
+    def __init__(self, teaching: Teaching, batch_size: int, *, seed: int, reward: float) -> None:
+        super().__init__(teaching, batch_size, seed=seed)
+        self.reward, self.tokenizer = reward, load_tokenizer()
+        self.references = load_verses("validation", N_HELD_OUT_VERSES).modern
+
+    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+        """Both losses, weighted."""
+        assert isinstance(model, Seq2Seq)
+        plain = super().loss(model, step, generator) if self.reward < 1 else torch.zeros(())
+        source, target = self.batches.draw(step)
+        longest = longest_answer(target)
+        sampled, advantage = sampled_answers(model, source, target, longest, self.tokenizer, generator)
+        return (1 - self.reward) * plain + self.reward * answers_loss(model, source, sampled, advantage, longest)
+
+    def held_out(self, model: nn.Module) -> float:
+        """BLEU of greedy decoding of 300 validation verses, negative; the likelihood decides between equal ones."""
+        assert isinstance(model, Seq2Seq)
+        texts: dict[int, str] = {}
+        for index, source, _ in self.held_out_batches.in_order():
+            decoded = decoding.greedy(model, *to_device(model, source), begin=BOS, end=EOS, max_length=LONGEST)
+            texts |= dict(zip(index, self.tokenizer.decode_batch(decoded), strict=True))
+        score = bleu([texts[i] for i in range(len(texts))], self.references).value
+        return super().held_out(model) * TIE_BREAK - score
 
 
 def _cross_entropy(model: Seq2Seq, source: Tensor, target: Tensor) -> Tensor:

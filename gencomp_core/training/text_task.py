@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,49 @@ from gencomp_core.training.denoising import mask_spans
 from gencomp_core.training.reinforcement import rewards, self_critical_loss
 from gencomp_core.training.task import Player, to_device
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 N_HELD_OUT_VERSES = 300
 MAX_PIECES = 160
 DAMAGE = 0.35  # of the pieces, in denoising pretraining
+
+
+def longest_answer(target: Tensor) -> int:
+    """Pieces that an answer may have: twice as many as the longest target."""
+    return min(MAX_PIECES, 2 * target.shape[1])
+
+
+def sampled_answers(
+    network: Seq2Seq,
+    source: Tensor,
+    target: Tensor,
+    max_length: int,
+    tokenizer: "Tokenizer",
+    generator: torch.Generator,
+) -> tuple[list[list[int]], Tensor]:
+    """One sample per source, and by how much its sentence BLEU beats that of the greedy answer: (n,) in [-1, 1]."""
+    references = tokenizer.decode_batch(target.tolist())
+    (source,) = to_device(network, source)
+    options = {"begin": BOS, "end": EOS, "max_length": max_length}
+    network.eval()
+    # Autocast would keep weights cast without a gradient, and use them again in the forward pass that follows.
+    with torch.autocast(source.device.type, enabled=False):
+        sampled = decoding.sample(network, source, generator=generator, **options)
+        greedy = decoding.greedy(network, source, **options)
+    network.train()
+    texts, baseline = tokenizer.decode_batch(sampled), tokenizer.decode_batch(greedy)
+    return sampled, (rewards(texts, references) - rewards(baseline, references)) / 100
+
+
+def answers_loss(
+    network: nn.Module, source: Tensor, sampled: list[list[int]], advantage: Tensor, max_length: int
+) -> Tensor:
+    """Self-critical loss of sampled answers."""
+    rows = [[BOS, *row, EOS][: max_length + 1] for row in sampled]  # a row of full length has not ended
+    mask = torch.arange(1, max(map(len, rows))) < torch.tensor([len(row) for row in rows])[:, None]
+    source, tokens, mask, advantage = to_device(network, source, padded(rows), mask, advantage)
+    return self_critical_loss(network(source, tokens), mask, advantage)
 
 
 class TextTask:
@@ -78,23 +119,11 @@ class TextTask:
         self, network: nn.Module, source: Tensor, target: Tensor, generator: torch.Generator, share: slice
     ) -> Tensor:
         """Self-critical loss of one sample per source; the reward is sentence BLEU as a fraction."""
-        max_length = min(MAX_PIECES, 2 * target.shape[1])
+        max_length = longest_answer(target)
         torch.rand(share.indices(len(source))[0], max_length, generator=generator)  # what earlier processes draw
-        references = self.tokenizer.decode_batch(target[share].tolist())
-        (source,) = to_device(network, source[share])
-        options = {"begin": BOS, "end": EOS, "max_length": max_length}
-        self.network.eval()
-        # Autocast would keep weights cast without a gradient, and use them again in the forward pass below.
-        with torch.autocast(source.device.type, enabled=False):
-            sampled = decoding.sample(self.network, source, generator=generator, **options)
-            greedy = decoding.greedy(self.network, source, **options)
-        self.network.train()
-        texts, baseline = self.tokenizer.decode_batch(sampled), self.tokenizer.decode_batch(greedy)
-        advantage = (rewards(texts, references) - rewards(baseline, references)) / 100
-        rows = [[BOS, *row, EOS][: max_length + 1] for row in sampled]  # a row of full length has not ended
-        mask = torch.arange(1, max(map(len, rows))) < torch.tensor([len(row) for row in rows])[:, None]
-        tokens, mask, advantage = to_device(network, padded(rows), mask, advantage)
-        return self_critical_loss(network(source, tokens), mask, advantage)
+        own = source[share], target[share], max_length
+        sampled, advantage = sampled_answers(self.network, *own, self.tokenizer, generator)
+        return answers_loss(network, source[share], sampled, advantage, max_length)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """BLEU of greedy decoding, and perplexity per piece, on validation verses."""

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import recovery
 from benchmarks.kept import kept
 from benchmarks.order import PAIRS, verdict
 from benchmarks.toolbox import configurations
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.recipes.recovery import TuningStage
 from gencomp_core.recipes.stages import STAGES
 
 
@@ -58,5 +60,14 @@ def test_the_toolbox_and_the_orders_are_valid_recipes_that_differ() -> None:
         assert Recipe.from_dict({"stages": first + second}) != Recipe.from_dict({"stages": second + first})
 
 
-def test_the_toolbox_measures_every_stage() -> None:
-    assert STAGES.keys() == {stage["kind"] for stages in configurations("verses-transformer") for stage in stages}
+def test_the_toolbox_measures_every_stage_that_does_not_train() -> None:
+    plain = {kind for kind, stage in STAGES.items() if not issubclass(stage, TuningStage)}
+    assert plain == {stage["kind"] for stages in configurations("verses-transformer") for stage in stages}
+
+
+@pytest.mark.parametrize("workload", recovery.WORKLOADS)
+def test_ways_to_recover_begin_with_what_they_recover_from(workload: str) -> None:
+    for damage, ways in recovery.configurations(workload, 10):
+        for stages in ways:
+            assert stages[: len(damage)] == damage or stages[0]["kind"] == "iterative-pruning"
+            assert STAGES[stages[-1]["kind"]].model_validate(stages[-1])

@@ -229,9 +229,9 @@ def test_a_growing_penalty_shrinks_what_will_go_before_it_goes(monkeypatch: pyte
     prune = RisingSparsity.prune_
 
     def watched(program: Any, trainee: Any, t: float) -> None:
-        total = sum(float(own.base.abs().sum()) for own in trainee.weights.values())
+        total = sum(float(own.base.detach().abs().sum()) for own in trainee.weights.values())
         prune(program, trainee, t)
-        left = sum(float((own.base * own.mask).abs().sum()) for own in trainee.weights.values())
+        left = sum(float((own.base.detach() * own.mask).abs().sum()) for own in trainee.weights.values())
         seen[program.kind] = 1 - left / total
 
     monkeypatch.setattr(RisingSparsity, "prune_", watched)
