@@ -7,7 +7,7 @@ from gencomp_core.charts.tiles import tile, to_webp
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import EvaluationRequest, Latency, Measurement, Progress
 from gencomp_core.runtime_env import machine, threads
-from gencomp_core.runtimes.registry import runtimes as known_runtimes
+from gencomp_core.runtimes.registry import check_runtime
 from gencomp_core.services.library import SAMPLES
 from gencomp_core.services.texts import TEXTS, SideBySide, pack_texts
 from gencomp_core.store import Store
@@ -47,10 +47,10 @@ def measure(
 
     Raises:
         RecipeError: the recipe names a layer that the workload does not have.
-        EvaluationError: unknown sampling option, or too few samples.
+        EvaluationError: unknown sampling option, too few samples, or a runtime that can't run the workload.
     """
     for runtime in runtimes:
-        known_runtimes[runtime]  # an unknown one is refused before anything is computed
+        check_runtime(runtime, workload)
     request = make_request(workload, recipe, n_samples=n_samples, seed=seed, settings=settings, extractor=extractor)
     if content is not None:
         store = None
