@@ -93,7 +93,7 @@ def examples(workload: Workload, manifest: Manifest, inputs: Sequence[InputSpec]
     made: dict[str, str] = {}
     for name, facts in manifest.runtimes.items():
         graphs = [file for file in facts.files if PurePosixPath(file).suffix in LOADERS]
-        if name != SIMULATING and len(graphs) == 1:
+        if name != SIMULATING and len(graphs) == 1 and inputs:
             script = _in_runtime(workload, manifest, name, graphs[0], inputs)
             made[EXAMPLE_FILE if not made else f"example_{name}.py"] = script
     return made or {EXAMPLE_FILE: _in_torch(workload, manifest)}

@@ -12,7 +12,7 @@ from gencomp_core.runtimes.registry import SHIPPED, SIMULATING, runtimes
 from gencomp_core.runtimes.subject import Opened, Subject
 from gencomp_core.variant import Variant
 from gencomp_core.workloads.base import OptionValue, Outputs, Settings, complete_settings
-from gencomp_core.workloads.programs import InputSpec, program_of
+from gencomp_core.workloads.programs import InputSpec, programs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Prepared:
         settings: sampling settings of the self-test.
         opened: the runtimes, `eager` first.
         samples: of the self-test, by runtime.
-        inputs: what the graph of a runtime takes; empty where none ships.
+        inputs: what the graph of a runtime takes; empty where none ships, or where it holds several programs.
         not_shipped: runtimes that can't run it, with the reason.
     """
 
@@ -77,7 +77,8 @@ def prepare(variant: Variant, *, settings: Settings | None = None, names: Sequen
             if names is not None:
                 raise
             not_shipped[name] = str(error)
-    inputs = program_of(workload, subject.model).inputs if len(opened) > 1 else ()
+    programs = list(programs_of(workload, subject.model).values()) if len(opened) > 1 else []
+    inputs = programs[0].inputs if len(programs) == 1 else ()
     return Prepared(variant, packed, subject, chosen, opened, samples, inputs, not_shipped)
 
 

@@ -1,15 +1,27 @@
 """Greedy search, beam search and sampling over an encoder–decoder with a key–value cache."""
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from gencomp_core.models.seq2seq import Seq2Seq
+
+class Decoder(Protocol):
+    """What decoding needs of a network, or of what stands in for one; see `Seq2Seq` for shapes."""
+
+    def start(self, source: Tensor) -> Any:
+        """State before the first target token; its `reorder` takes other rows of the batch."""
+
+    def advance(self, tokens: Tensor, state: Any) -> tuple[Tensor, Tensor]:
+        """Read tokens; hidden states and attention to the source, for `next_log_probs`."""
+
+    def next_log_probs(self, hidden: Tensor, attention: Tensor, state: Any) -> Tensor:
+        """Log-probabilities of every piece after the last token: (n, vocabulary)."""
 
 
 @torch.inference_mode()
-def greedy(model: Seq2Seq, source: Tensor, *, begin: int, end: int, max_length: int) -> list[list[int]]:
+def greedy(model: Decoder, source: Tensor, *, begin: int, end: int, max_length: int) -> list[list[int]]:
     """Most likely next token, again and again, until `end` or `max_length` tokens.
 
     Args:
@@ -27,7 +39,7 @@ def greedy(model: Seq2Seq, source: Tensor, *, begin: int, end: int, max_length: 
 
 @torch.inference_mode()
 def sample(
-    model: Seq2Seq, source: Tensor, *, begin: int, end: int, max_length: int, generator: torch.Generator
+    model: Decoder, source: Tensor, *, begin: int, end: int, max_length: int, generator: torch.Generator
 ) -> list[list[int]]:
     """Next tokens drawn from the model's own distribution, until `end` or `max_length` tokens.
 
@@ -53,7 +65,7 @@ def sample(
 
 @torch.inference_mode()
 def beam_search(
-    model: Seq2Seq, source: Tensor, *, begin: int, end: int, max_length: int, width: int, length_penalty: float = 0.6
+    model: Decoder, source: Tensor, *, begin: int, end: int, max_length: int, width: int, length_penalty: float = 0.6
 ) -> list[list[int]]:
     """The best of `width` hypotheses that are kept alive side by side.
 
@@ -100,7 +112,7 @@ def beam_search(
 
 
 def _decode(
-    model: Seq2Seq,
+    model: Decoder,
     source: Tensor,
     choose: Callable[[Tensor, int], Tensor],
     *,

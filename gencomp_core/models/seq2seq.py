@@ -7,12 +7,16 @@ arXiv:1704.04368, equation 9).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+UNSEEN = -1e9
+"""Added to a score, it leaves an attention of exactly 0; a value that bfloat16 holds too."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Attention(nn.Module):
         Args:
             x: (n, t, dim), where queries come from.
             keys, values: (n, heads, s, dim / heads).
-            mask: bool, broadcastable to (n, heads, t, s); True may be seen.
+            mask: broadcastable to (n, heads, t, s): bool, True may be seen; or float, added to the scores.
 
         Returns:
             (n, t, dim), and the attention weights (n, heads, t, s).
@@ -83,11 +87,36 @@ class Attention(nn.Module):
         q = self._split(self.q(x))
         # Plain products: the backward pass of the fused kernel is slow in bf16 on a CPU.
         scores = q @ keys.transpose(2, 3) / math.sqrt(q.shape[3])
-        if mask is not None:
+        if mask is not None and mask.is_floating_point():
+            scores = scores + mask
+        elif mask is not None:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=3)
         mixed: Tensor = self.proj((weights @ values).transpose(1, 2).flatten(2))
         return mixed, weights
+
+    def step(self, x: Tensor, past_keys: Tensor, past_values: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One token's attention to those before it and to itself.
+
+        Scores of both are put together where `forward` takes keys and values in one piece, so that a cache of fixed
+        size is read where it lies.
+
+        Args:
+            x: (n, 1, dim) of the token.
+            past_keys, past_values: (n, heads, t, dim / heads) of the tokens before it.
+            unseen: float, broadcastable to (n, heads, 1, t): 0 where there is a token, else `UNSEEN`.
+
+        Returns:
+            (n, 1, dim), and the token's own keys and values (n, heads, 1, dim / heads).
+        """
+        q = self._split(self.q(x))
+        keys, values = self.keys_and_values(x)
+        size = math.sqrt(q.shape[3])
+        before = q @ past_keys.transpose(2, 3) / size + unseen
+        own = (q * keys).sum(dim=3, keepdim=True) / size
+        weights = torch.cat([before, own], dim=3).softmax(dim=3)
+        mixed = weights[..., :-1] @ past_values + weights[..., -1:] * values
+        return self.proj(mixed.transpose(1, 2).flatten(2)), keys, values
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(x.shape[0], x.shape[1], self.n_heads, -1).transpose(1, 2)
@@ -187,6 +216,26 @@ class DecoderLayer(nn.Module):
         mixed, attention = self.cross_attention(self.cross_norm(x), *cache.memory, source_mask)
         x = self.dropout(mixed) + (x if self.residual else 0)
         return self.dropout(self.feed(self.feed_norm(x))) + (x if self.residual else 0), attention
+
+    def step(
+        self, x: Tensor, memory: Sequence[Tensor], past: Sequence[Tensor], source_mask: Tensor, unseen: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One token through the layer, for graphs of fixed size.
+
+        Args:
+            x: (n, 1, dim).
+            memory: keys and values of the source, each (n, heads, s, dim / heads).
+            past: keys and values of the tokens before, each (n, heads, t, dim / heads).
+            source_mask: (n, 1, 1, s) float, added to the scores; unseen: see `Attention.step`.
+
+        Returns:
+            (n, 1, dim); the attention to the source (n, heads, 1, s); the token's own keys and values.
+        """
+        mixed, keys, values = self.self_attention.step(self.self_norm(x), past[0], past[1], unseen)
+        x = mixed + (x if self.residual else 0)
+        mixed, attention = self.cross_attention(self.cross_norm(x), memory[0], memory[1], source_mask)
+        x = mixed + (x if self.residual else 0)
+        return self.feed(self.feed_norm(x)) + (x if self.residual else 0), attention, keys, values
 
 
 @dataclass
@@ -307,6 +356,38 @@ class Seq2Seq(nn.Module):
         hidden, attention = self.advance(target[:, :-1], state)
         log_probs, uniform = self.token_log_probs(hidden, attention, state, target[:, 1:])
         return (log_probs, uniform) if with_uniform else log_probs
+
+    def memory(self, source: Tensor) -> tuple[Tensor, ...]:
+        """What the decoder reads of the source: (n, s) int64, padded -> keys, values of each decoder layer."""
+        return tuple(part for layer in self.start(source).layers for part in layer.memory)
+
+    def step(
+        self, tokens: Tensor, code: Tensor, source: Tensor, source_mask: Tensor, unseen: Tensor, *caches: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The next token, with all that it depends on as plain tensors; in eval mode.
+
+        Args:
+            tokens: (n, 1) int64.
+            code: (1, 1, dim) float32, the code of its position.
+            source: (n, s) int64, what the pointer copies from.
+            source_mask: (n, 1, 1, s) float32: 0 where there is a token, else `UNSEEN`.
+            unseen: (1, 1, 1, t) float32, the same for the tokens before this one.
+            caches: of each decoder layer keys and values of the source (n, heads, s, dim / heads), then keys and
+                values of the tokens before (n, heads, t, dim / heads).
+
+        Returns:
+            (n, vocabulary) float32 log-probabilities of what follows; then of each decoder layer the token's own
+            keys and values (n, heads, 1, dim / heads), to be put into the cache.
+        """
+        x = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim) + code
+        attention, new = x, []
+        for number, layer in enumerate(self.decoder):
+            assert isinstance(layer, DecoderLayer)
+            own = caches[4 * number : 4 * number + 4]
+            x, attention, keys, values = layer.step(x, own[:2], own[2:], source_mask, unseen)
+            new += [keys, values]
+        state = DecoderState(source, source_mask)
+        return self.next_log_probs(self.decoder_norm(x), attention.mean(dim=1), state), *new
 
     def tied_layers(self) -> tuple[str, ...]:
         """The embedding is the output layer too."""

@@ -136,7 +136,8 @@ class RegularizedPruning(MaskTraining):
 class Regrowth(TuningStage):
     """Let pruned weights change places: the smallest go, those with the largest gradient come back.
 
-    They come back as zeros that are trained. The number of zeros of each layer stays. It comes after a stage that prunes.
+    They come back as zeros that are trained. The number of zeros of each layer stays. It comes after a stage that
+    prunes.
 
     Attributes:
         fraction: of the weights that stay, exchanged in the first round; it falls to zero on a cosine.

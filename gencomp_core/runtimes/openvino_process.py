@@ -1,19 +1,62 @@
-"""What may end its process: conversion, and the first run at a shape; `openvino.py` runs this file as a command.
+"""What may end its process: conversion, and the first run at a shape. This file is also the command that does it.
 
 OpenVINO and torch are imported where they are used: trying a shape needs no torch.
 """
 
-import io
 import json
 import os
+import subprocess
 import sys
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gencomp_core.errors import EvaluationError
+from gencomp_core.runtime_env import command_environment
+
 os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+
+MODEL_FILE, WEIGHTS_FILE, FACTS_FILE = "model.xml", "model.bin", "facts.json"
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """One program of a model file, as it is compiled.
+
+    Attributes:
+        inputs, outputs: first and last + 1 of the file's inputs and outputs that are the program's.
+        shapes: of the inputs.
+        n_threads: that it runs on.
+        precision: "f32" or "bf16", for what is no integer.
+    """
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    shapes: tuple[tuple[int, ...], ...]
+    n_threads: int
+    precision: str
+
+    def to_json(self) -> str:
+        """Plain form."""
+        return json.dumps(asdict(self))
 
 
 _rules: list[Any] = []
+
+
+def in_own_process(task: str, *arguments: str) -> None:
+    """Run this file as a command: `convert FOLDER`, or `try MODEL COMPILATION`.
+
+    Raises:
+        EvaluationError: it failed, or it died.
+    """
+    command = [sys.executable, "-m", "gencomp_core.runtimes.openvino_process", task, *arguments]
+    done = subprocess.run(command, capture_output=True, check=False, env=command_environment())
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = f"signal {-done.returncode}" if done.returncode < 0 else (lines or ["no reason given"])[-1]
+        raise EvaluationError(f"OpenVINO could not {task} the model ({reason}). Use --runtime eager.")
 
 
 def teach_export_shapes() -> None:
@@ -28,44 +71,63 @@ def teach_export_shapes() -> None:
     _rules.append(library)  # the rules go when it goes
 
 
-def convert(content: bytes, path: Path) -> None:
-    """An exported program -> `path` (XML) and the weights beside it, in the widths that they have."""
+def convert(folder: Path) -> None:
+    """The exported programs `NAME.pt2` that the folder's facts list -> one model file, and its weights.
+
+    In one file, equal weights are stored once, such as an embedding that several programs use. What the weights file
+    holds is added to the facts: bytes by type.
+    """
     import openvino
     import torch
 
+    from gencomp_core.runtimes.openvino_int4 import store_in_4_bits_
+
     teach_export_shapes()
-    graph = torch.export.load(io.BytesIO(content))
-    openvino.save_model(openvino.convert_model(graph), path, compress_to_fp16=False)
+    facts = json.loads((folder / FACTS_FILE).read_text())
+    inputs, outputs = [], []
+    for name, described in facts["programs"].items():
+        model = openvino.convert_model(torch.export.load(folder / f"{name}.pt2"))
+        store_in_4_bits_(model)
+        for parameter, spec in zip(model.get_parameters(), described["inputs"], strict=True):
+            parameter.set_friendly_name(f"{name}.{spec['name']}")
+        inputs += model.get_parameters()
+        outputs += model.get_results()
+    openvino.save_model(openvino.Model(outputs, inputs), folder / MODEL_FILE, compress_to_fp16=False)
+    stored = Counter[str]()
+    for operation in openvino.Core().read_model(folder / MODEL_FILE).get_ops():
+        if operation.get_type_name() == "Constant":
+            stored[operation.get_element_type().to_string()] += operation.get_byte_size()
+    (folder / FACTS_FILE).write_text(json.dumps(facts | {"stored": dict(stored)}, indent=1))
 
 
-def compiled(path: Path, shapes: list[list[int]], n_threads: int) -> Any:
-    """The model at these shapes, for this processor."""
+def compiled(path: Path, own: Compilation) -> Any:
+    """A program of a model file, for this processor."""
     import openvino
 
     core = openvino.Core()
-    model = core.read_model(path)
-    model.reshape(dict(enumerate(shapes)))
+    whole = core.read_model(path)
+    model = openvino.Model(whole.get_results()[slice(*own.outputs)], whole.get_parameters()[slice(*own.inputs)])
+    model.reshape({number: list(shape) for number, shape in enumerate(own.shapes)})
     options = {
-        "INFERENCE_PRECISION_HINT": "f32",  # it takes bf16 without being asked
-        "INFERENCE_NUM_THREADS": n_threads,
+        "INFERENCE_PRECISION_HINT": own.precision,  # it takes bf16 without being asked
+        "INFERENCE_NUM_THREADS": own.n_threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
     }
     return core.compile_model(model, "CPU", options)
 
 
-def try_once(path: Path, shapes: list[list[int]], n_threads: int) -> None:
+def try_once(path: Path, own: Compilation) -> None:
     """Compile, and run on zeros."""
     import numpy as np
 
-    model = compiled(path, shapes, n_threads)
-    types = [own.get_element_type().to_dtype() for own in model.inputs]
-    model([np.zeros(shape, kind) for shape, kind in zip(shapes, types, strict=True)])
+    model = compiled(path, own)
+    model([np.zeros(list(each.shape), each.get_element_type().to_dtype()) for each in model.inputs])
 
 
 if __name__ == "__main__":
     what, where, *rest = sys.argv[1:]
     if what == "convert":
-        convert(sys.stdin.buffer.read(), Path(where))
+        convert(Path(where))
     else:
-        try_once(Path(where), json.loads(rest[0]), int(rest[1]))
+        try_once(Path(where), Compilation(**json.loads(rest[0])))

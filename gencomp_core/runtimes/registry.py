@@ -1,9 +1,13 @@
 """The runtimes that users pick from."""
 
+from functools import partial
+
 from gencomp_core.registry import Registry
 from gencomp_core.runtimes.eager import open_eager
 from gencomp_core.runtimes.openvino import open_openvino
 from gencomp_core.runtimes.subject import Runtime
+from gencomp_core.workloads.base import Workload
+from gencomp_core.workloads.programs import programs_of
 
 SIMULATING = "eager"
 """Where measurements take their samples: integers are widened to floats, and every recipe runs."""
@@ -14,3 +18,19 @@ SHIPPED = ("openvino",)
 runtimes: Registry[Runtime] = Registry("runtime")
 runtimes.add("eager")(open_eager)
 runtimes.add("openvino")(open_openvino)
+runtimes.add("openvino-bf16")(partial(open_openvino, precision="bf16"))
+
+RUN_THE_NETWORK = frozenset({"eager"})
+"""Runtimes that call the network's own code; the others execute programs of it."""
+
+
+def check_runtime(name: str, workload: Workload) -> None:
+    """Refuse what a runtime can't do, before anything is computed.
+
+    Raises:
+        UnknownNameError: no such runtime.
+        EvaluationError: it executes programs, and the workload has none.
+    """
+    runtimes[name]
+    if name not in RUN_THE_NETWORK:
+        programs_of(workload, workload.model)

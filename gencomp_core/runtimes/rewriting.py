@@ -7,10 +7,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from gencomp_core.compression.activations import BUFFER, InputQuantizer, quantizer_of, release_
-from gencomp_core.compression.layers import is_transposed, weight_layers, weight_of
+from gencomp_core.compression.layers import from_rows, is_transposed, weight_layers, weight_of
 from gencomp_core.compression.quantizers import QuantizedWeight, quantize_weight
 from gencomp_core.recipes.formats import IntegerFormat
 
@@ -63,30 +64,50 @@ class RoundedWeight(nn.Module):
         return rounded
 
 
+class IntegerWeight(nn.Module):
+    """Parametrization of a weight that is integers and scales: graph compilers store it like that, and may run it."""
+
+    def __init__(self, own: QuantizedWeight) -> None:
+        super().__init__()
+        rows, n_columns = own.codes.shape
+        self.shape, self.transposed, self.n_columns = own.shape, own.transposed, n_columns
+        kind = torch.int8 if own.zero_point is None else torch.uint8
+        codes = F.pad(own.codes, (0, -n_columns % own.group_size))
+        self.register_buffer("codes", codes.view(rows, -1, own.group_size).to(kind))
+        self.register_buffer("scale", own.scale.float().expand(rows, -1)[:, :, None].contiguous())
+        zero = None if own.zero_point is None else own.zero_point.expand(rows, -1)[:, :, None].to(kind)
+        self.register_buffer("zero_point", zero)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """What the integers stand for, whatever `weight` is."""
+        values = cast(Tensor, self.codes).float()
+        if self.zero_point is not None:
+            values = values - cast(Tensor, self.zero_point).float()
+        rows = (values * cast(Tensor, self.scale)).flatten(1)
+        if rows.shape[1] > self.n_columns:
+            rows = rows[:, : self.n_columns]
+        return from_rows(rows, self.shape, transposed=self.transposed)
+
+
 def rewritten(model: nn.Module, quantized: Mapping[str, QuantizedWeight]) -> tuple[nn.Module, Counter[str]]:
     """A copy of a model, on the CPU, in which graph compilers find integers, and how many layers run in which way.
 
-    Symmetric integers with one scale a channel (or tensor) keep their scales, also below 8 bits. Others are rounded
-    once more, to 8 bits a channel, where the inputs of their layer are integers; else they become floats.
+    Where the inputs of a layer are integers too, symmetric integers with one scale a channel (or tensor) keep their
+    scales, also below 8 bits, and others are rounded once more, to 8 bits a channel. Where only weights are integers,
+    all keep their scales, in 4 bits where those are enough; convolutions widen them before they run.
     """
     made = copy.deepcopy(model).cpu()
     ways: Counter[str] = Counter()
     for name, layer in weight_layers(made).items():
         rounds_input = _show_input_scales_(layer)
         own = quantized.get(name)
-        if own is not None and _has_channel_scales(own):
-            scale, way = own.scale.float().flatten(), f"int{'8' if rounds_input else '8 weights'}"
-            way += "" if _bits(own) == 8 else f" (from {_bits(own)} bits)"
-        elif own is not None and rounds_input:
-            rounded = quantize_weight(weight_of(layer), INT8, transposed=is_transposed(layer))
-            weight_of(layer).copy_(rounded.dequantize())
-            scale, way = rounded.scale.float().flatten(), "int8 (weights rounded once more)"
+        if own is not None and rounds_input:
+            way = _round_for_integer_inputs_(layer, own)
+        elif own is not None and _is_integers(layer, own):
+            parametrize.register_parametrization(layer, "weight", IntegerWeight(own.cpu()), unsafe=True)
+            way = _stored_way(layer, own)
         else:
-            ways["float"] += 1
-            continue
-        axis = 1 if is_transposed(layer) else 0
-        per_channel = scale.expand(weight_of(layer).shape[axis]).contiguous()
-        parametrize.register_parametrization(layer, "weight", RoundedWeight(per_channel, axis), unsafe=True)
+            way = "float"
         ways[way] += 1
     for parent in list(made.modules()):
         for key, child in list(parent.named_children()):
@@ -95,13 +116,32 @@ def rewritten(model: nn.Module, quantized: Mapping[str, QuantizedWeight]) -> tup
     return made.eval().requires_grad_(False), ways
 
 
-def _has_channel_scales(own: QuantizedWeight) -> bool:
-    is_integer = isinstance(own.format, IntegerFormat) and own.format.symmetric
-    return is_integer and own.zero_point is None and own.scale.shape[1] == 1
+def _round_for_integer_inputs_(layer: nn.Module, own: QuantizedWeight) -> str:
+    """Show the grid of a weight whose inputs are integers; in which way it runs."""
+    is_symmetric = isinstance(own.format, IntegerFormat) and own.format.symmetric
+    if is_symmetric and own.zero_point is None and own.scale.shape[1] == 1:
+        scale, way = own.scale, "int8" if own.format.bits == 8 else f"int8 (from {own.format.bits} bits)"
+    else:
+        rounded = quantize_weight(weight_of(layer), INT8, transposed=is_transposed(layer))
+        weight_of(layer).copy_(rounded.dequantize())
+        scale, way = rounded.scale, "int8 (weights rounded once more)"
+    axis = 1 if is_transposed(layer) else 0
+    per_channel = scale.float().flatten().expand(weight_of(layer).shape[axis]).contiguous()
+    parametrize.register_parametrization(layer, "weight", RoundedWeight(per_channel, axis), unsafe=True)
+    return way
 
 
-def _bits(own: QuantizedWeight) -> int:
-    return own.format.bits
+def _is_integers(layer: nn.Module, own: QuantizedWeight) -> bool:
+    """Whether a weight is what its integers stand for, and nothing was added to it."""
+    return isinstance(own.format, IntegerFormat) and torch.equal(own.cpu().dequantize(), weight_of(layer))
+
+
+def _stored_way(layer: nn.Module, own: QuantizedWeight) -> str:
+    """In which way a layer runs of which only the weight is integers."""
+    width = 4 if own.format.bits <= 4 else 8
+    if not isinstance(layer, nn.Linear | nn.Embedding) or own.codes.shape[1] % own.group_size:
+        return f"float (weights stored in {width} bits)"
+    return f"int{width} weights" + ("" if own.format.bits == width else f" (from {own.format.bits} bits)")
 
 
 def _show_input_scales_(layer: nn.Module) -> bool:

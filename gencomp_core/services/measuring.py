@@ -19,7 +19,7 @@ from gencomp_core.charts.tiles import tile, to_webp
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import EvaluationRequest, Measurement, Progress
 from gencomp_core.runtime_env import machine, threads
-from gencomp_core.runtimes.registry import SIMULATING
+from gencomp_core.runtimes.registry import SIMULATING, check_runtime
 from gencomp_core.runtimes.registry import runtimes as known_runtimes
 from gencomp_core.runtimes.subject import Subject
 from gencomp_core.services.library import SAMPLES
@@ -110,7 +110,7 @@ def measuring(
         EvaluationError: unknown sampling option, too few samples, or a runtime that can't take the model.
     """
     for runtime in runtimes:
-        known_runtimes[runtime]  # an unknown one is refused before anything is computed
+        check_runtime(runtime, workload)
     request = make_request(workload, recipe, n_samples=n_samples, seed=seed, settings=settings, extractor=extractor)
     if content is not None:
         store = None

@@ -26,6 +26,8 @@ from gencomp_core.models.substitution import learn_substitutions, substitute
 from gencomp_core.workloads.base import Preview, SamplingOption, Settings, device_of
 from gencomp_core.workloads.calibration import CalibrationBatch, PositionedBatch
 from gencomp_core.workloads.checkpoints import CheckpointWeights
+from gencomp_core.workloads.programs import Call, Program
+from gencomp_core.workloads.seq2seq_programs import Seq2SeqStandIn, seq2seq_programs
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -114,6 +116,14 @@ class VersesTransformer(CheckpointWeights):
         numbers = list(range(start, stop))
         longest = max(len(self._pieces[i][1]) - 1 for i in numbers)
         return self._decode(model, numbers, settings, end=NOBODY, max_length=longest)
+
+    def programs(self, model: nn.Module) -> Mapping[str, Program]:
+        """What another runtime executes: reading the source, and one step of the decoder."""
+        return seq2seq_programs(model)
+
+    def stand_in(self, model: nn.Module, calls: Mapping[str, Call]) -> nn.Module:
+        """What decoding calls where another runtime has the programs."""
+        return Seq2SeqStandIn(model, calls)
 
     def forward_batches(self, n: int, *, seed: int) -> Iterator[CalibrationBatch]:
         """The network along training pairs, from short to long."""
