@@ -4,8 +4,8 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -14,6 +14,7 @@ from gencomp_core.records import Measurement, Progress, Quality
 
 SECONDS_A_LINE = 1.0
 LINE = 100
+Found = TypeVar("Found")
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,6 +34,37 @@ def reporter() -> Callable[[Progress], None]:
             last_line = time.monotonic()
 
     return report
+
+
+def followed(steps: Generator[Progress, None, Found]) -> Found:
+    """What a long computation returns, with its progress on stderr."""
+    report = reporter()
+    while True:
+        try:
+            report(next(steps))
+        except StopIteration as finished:
+            found: Found = finished.value
+            return found
+
+
+def print_search(found: Mapping[str, Any]) -> None:
+    """The frontier that a search found, and what it asked for that."""
+    name = found["x"].split(":")[0]
+    table = Table("title", name, "quality", "interval", "against dense", "", box=None)
+    for row in found["frontier"]:
+        quality, change = row["quality"], row["change"]
+        mark = "knee" if row["is_knee"] else ("" if row["on_line"] else "tied")
+        interval = f"[{quality['low']:.2f}, {quality['high']:.2f}]"
+        against = f"{change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]" if change else ""
+        table.add_row(row["title"], f"{row[name]:,.4g}", f"{quality['value']:.2f}", interval, against, mark)
+    out.print(table)
+    asked = ", ".join(
+        f"{own['n_asked']} over {own['n_samples']} samples ({own['n_known']} known before)"
+        for own in found["evaluations"]
+    )
+    area = found["hypervolume"]
+    shown = f" Hypervolume {area['value']:.4g} {area['unit']}." if area else ""
+    out.print(f"{len(found['trials'])} configurations: {asked}; {found['seconds']:.0f} s.{shown}", markup=False)
 
 
 def print_json(document: Any) -> None:

@@ -15,6 +15,7 @@ from gencomp_core.records.measurement import (
 from gencomp_core.records.metrics import FIDELITIES, FIGURES, METRICS, Better, FidelityFacts, MetricFacts
 from gencomp_core.records.progress import Progress, TrainingRecord
 from gencomp_core.records.scores import Direction, LayerOption, LayerScore, ScanMethod, ScoreAxis
+from gencomp_core.records.search import Screening, Trial, Verdict
 
 __all__ = [
     "FIDELITIES",
@@ -38,7 +39,10 @@ __all__ = [
     "Record",
     "ScanMethod",
     "ScoreAxis",
+    "Screening",
     "Status",
     "TensorCost",
     "TrainingRecord",
+    "Trial",
+    "Verdict",
 ]

@@ -52,3 +52,11 @@ pictures = Table(
     Column("kind", String, primary_key=True),
     Column("content", LargeBinary, nullable=False),
 )
+
+screenings = Table(
+    "screenings",
+    metadata,
+    Column("signature", String(16), primary_key=True),
+    Column("workload", String, nullable=False),
+    Column("document", Text, nullable=False),
+)

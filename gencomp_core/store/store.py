@@ -19,7 +19,7 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Latency, Measurement
 from gencomp_core.store.schema import latencies, measurements, pictures
 
-KNOWN_VERSIONS = ("0001",)
+KNOWN_VERSIONS = ("0001", "0006")
 HEAD = KNOWN_VERSIONS[-1]
 MIGRATIONS = Path(__file__).parent / "migrations"
 _migrating = threading.Lock()
