@@ -18,6 +18,7 @@ from gencomp_core.printing import (
     count,
     err,
     finished,
+    followed,
     out,
     print_jobs,
     print_json,
@@ -26,6 +27,7 @@ from gencomp_core.printing import (
     print_plan,
     print_report,
     print_scan,
+    print_search,
     print_verification,
     reporter,
 )
@@ -399,6 +401,40 @@ def pareto(
     out.print(shown)
     hidden = len(table) - int(table["on_frontier"].sum())
     out.print(f"{hidden} dominated configurations are not listed; --csv writes all.", markup=False)
+    return None
+
+
+@app.command()
+def search(
+    workload: str,
+    trials: Annotated[int, typer.Option("--trials", min=2, max=10_000, help="Configurations to try.")] = 60,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="Stages with lists of values, YAML; a space for any workload without.")
+    ] = None,
+    x: Annotated[str, typer.Option("--x", help="Cost: size_bytes, macs or latency_ms:RUNTIME:BATCH.")] = "size_bytes",
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Of a full measurement: as most stored ones without it.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.05, help="End after so long.")] = None,
+    extractor: Annotated[str | None, typer.Option("--extractor", help="Feature space of images.")] = None,
+    sampling: Sampling = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Find the frontier: try many configurations over few samples, measure those that nothing surely beats."""
+    from gencomp_core.services.searching import read_grid, search_frontier
+
+    _use(threads)
+    parameters = {
+        "workload": workload, "trials": trials, "grid": read_grid(grid) if grid else None, "x": x, "samples": samples,
+        "minutes": minutes, "seed": seed, "set": _settings(sampling), "extractor": extractor,
+    }  # fmt: skip
+    found = followed(search_frontier(_open(store), parameters))
+    if as_json:
+        return print_json(found)
+    print_search(found)
     return None
 
 
