@@ -21,7 +21,10 @@ navigation = st.navigation(
             st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
             st.Page("pages/export.py", title="Export", icon=":material/download:"),
         ],
-        "Learn": [st.Page("pages/methods.py", title="Methods", icon=":material/menu_book:")],
+        "Learn": [
+            st.Page("pages/lessons.py", title="Lessons", icon=":material/school:"),
+            st.Page("pages/methods.py", title="Methods", icon=":material/menu_book:"),
+        ],
     }
 )
 st.html(ASSETS / "style.css")

@@ -72,7 +72,7 @@ def read_measurement(store: Store, signature: str | None) -> Measurement | None:
 
 def pick_workload() -> str:
     """Workload picker in the sidebar, kept in the address and across pages."""
-    _run_through_app()
+    run_through_app()
     # Options are the names themselves: what is shown is also what stands in the address.
     return st.sidebar.selectbox(
         "Workload",
@@ -84,7 +84,7 @@ def pick_workload() -> str:
     )
 
 
-def _run_through_app() -> None:
+def run_through_app() -> None:
     """Make a deep link to a page go through app.py.
 
     Because the folder is called `pages`, a new Streamlit server runs a deep-linked page on its own, with a

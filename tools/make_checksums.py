@@ -1,6 +1,6 @@
 """Write `assets/SHA256SUMS` over every file in `assets/`, in the format of `sha256sum --check`."""
 
-from gencomp_core.artifact.manifest import file_sha256
+from gencomp_core.artifact.sums import file_sha256
 from gencomp_core.runtime_env import ASSETS
 
 

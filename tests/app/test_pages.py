@@ -24,7 +24,7 @@ from tests.made_ablations import RECORDED, recorded_ablations
 from tests.tiny import pruning, quantization
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("overview", "explore", "gallery", "pareto", "studies", "train", "methods", "export")
+PAGES = ("overview", "explore", "gallery", "pareto", "studies", "train", "lessons", "methods", "export")
 WORKLOAD = "fashion-vae"
 TEXT_WORKLOAD = "verses-transformer"
 SECONDS = 60
@@ -570,3 +570,36 @@ def test_browsing_never_imports_torch(measured: Path) -> None:
         [sys.executable, "-c", BROWSE], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
     )
     assert done.stdout.endswith("browsed\n"), done.stderr[-2000:]
+
+
+def test_a_lesson_shows_nothing_before_the_guess_and_judges_it_then(path: Path) -> None:
+    demo(path)
+    at = fine(open_page("lessons", lesson="Who shares a scale?"))
+    assert not at.get("plotly_chart")
+    (button,) = at.button
+    assert button.disabled
+    at.radio(key="lessons.guess.scales").set_value("64 weights")
+    fine(at.run())
+    at.button[0].click()
+    fine(at.run())
+    assert at.success[0].value.startswith("You said “64 weights”, and that is right")
+    assert len(at.get("plotly_chart")) == 1
+
+
+def test_a_lesson_for_a_class_hides_the_controls_below(path: Path) -> None:
+    demo(path)
+    at = fine(open_page("lessons", lesson="Half the weights, half the file?", present="true"))
+    at.button[0].click()
+    fine(at.run())
+    assert len(at.get("plotly_chart")) == 1
+    assert not at.get("download_button")
+
+
+def test_a_lesson_without_its_evidence_names_what_brings_it(path: Path) -> None:
+    dense_only(path)
+    at = fine(open_page("lessons", lesson="Choose for a budget"))
+    at.radio(key="lessons.guess.budget").set_value("4-bit per channel")
+    at.run()
+    at.button[0].click()
+    at.run()
+    assert "Load the recorded demo study" in at.error[0].value

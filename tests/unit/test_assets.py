@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gencomp_core.artifact.manifest import file_sha256
+from gencomp_core.artifact.sums import file_sha256
 from gencomp_core.data import assets
 from gencomp_core.data.fashion_mnist import read_idx
 from gencomp_core.errors import DataError
