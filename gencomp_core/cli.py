@@ -24,6 +24,7 @@ from gencomp_core.printing import (
     print_json,
     print_layers,
     print_measurement,
+    print_optimized,
     print_plan,
     print_report,
     print_scan,
@@ -313,7 +314,8 @@ def scan(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Which layers mind being compressed: damage of every option of every layer. What is kept is not computed again."""
+    """Which layers mind being compressed: damage of every option of every layer. What is kept is not computed "
+    "again."""
     from gencomp_core.services.scanning import scan as carry_out
     from gencomp_core.workloads import load_workload
 
@@ -457,6 +459,54 @@ def report(
     if as_json:
         return print_json({"report": str(file), "title": made.title, "answer": made.answer})
     out.print(f"{file}: {made.title}. {made.answer}", markup=False)
+    return None
+
+
+@app.command()
+def optimize(
+    workload: str,
+    folder: Annotated[
+        Path, typer.Option("--out", help="New folder for the artifact; its report is written beside it.")
+    ],
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", help="Bytes of the weights file, as 500kB or 2MB.")
+    ] = None,
+    max_latency: Annotated[str | None, typer.Option("--max-latency", help="Time for one sample, as 20ms.")] = None,
+    max_macs: Annotated[
+        str | None, typer.Option("--max-macs", help="Multiply-accumulates for one sample, as 50M.")
+    ] = None,
+    max_loss: Annotated[
+        str | None, typer.Option("--max-loss", help="Loss of quality that is surely kept, as 10% of dense or 1.5FID.")
+    ] = None,
+    minutes: Annotated[float, typer.Option("--minutes", min=0, max=10_000, help="Of tuning; 0 leaves it out.")] = 5.0,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Of each measurement: as most stored ones without it.")
+    ] = None,
+    sampling: Sampling = None,
+    background: Background = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """The whole workflow: plan, tune, measure, choose, export and verify, with a report of all of it."""
+    from gencomp_core import foreground
+    from gencomp_core.artifact.save import check_out
+    from gencomp_core.services.planning import budgets_of
+
+    _use(threads)
+    check_out(folder)
+    budgets_of(workload, size=max_size, latency=max_latency, macs=max_macs, loss=max_loss)
+    parameters = {
+        "workload": workload, "out": str(folder.absolute()), "max_size": max_size, "max_latency": max_latency,
+        "max_macs": max_macs, "max_loss": max_loss, "minutes": minutes, "samples": samples, "set": _settings(sampling),
+        "seed": seed,
+    }  # fmt: skip
+    opened = _open(store)
+    job = foreground.run(opened, "optimize", parameters, background=background)
+    if job.is_active or as_json:
+        return _print_ended(opened, job, as_json)
+    print_optimized(job.result or {})
     return None
 
 

@@ -94,6 +94,35 @@ def time_left(told: JobProgress) -> str:
     return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
 
 
+def print_optimized(found: Mapping[str, Any]) -> None:
+    """What a workflow tried, what it chose and why."""
+    table = Table(
+        "configuration",
+        Column("bytes", justify="right"),
+        "quality",
+        "difference to dense",
+        "fastest",
+        "misses",
+        box=None,
+    )
+    for row in found["tried"]:
+        quality, change = row["quality"], row["quality_change"]
+        chosen = "* " if row["signature"] == found["chosen"]["signature"] else "  "
+        table.add_row(
+            chosen + escape(row["title"]),
+            count(row["size_bytes"]),
+            f"{quality['value']:.2f}" if quality else "",
+            f"{change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]" if change else "",
+            f"{row['latency_ms']:.1f} ms {row['runtime']}" if row["latency_ms"] else "",
+            str(len(row["missed"]) or ""),
+        )
+    out.print(table)
+    lines = [f"misses a goal: {line}" for line in found["missed"]] or ["keeps every goal"]
+    lines += found["notes"]
+    lines.append(f"artifact in {found['artifact']}, verified in a fresh process; report in {found['report']}")
+    out.print("\n".join(lines), markup=False)
+
+
 def print_jobs(listing: Sequence[Job]) -> None:
     """Jobs, one a row."""
     if not listing:

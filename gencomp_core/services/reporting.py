@@ -1,6 +1,8 @@
 """What a report says of a configuration, or of all measurements of a workload. No torch."""
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -77,11 +79,29 @@ def report_of(store: Store, target: str, *, recipe: Recipe | None = None) -> Rep
     return configuration_report(store, measurement)
 
 
-def configuration_report(store: Store, measurement: Measurement, *, manifest: Manifest | None = None) -> Report:
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """How a configuration was found.
+
+    Attributes:
+        found: configurations that were measured, in order, the chosen one among them.
+        missed: goals that the chosen one misses.
+        notes: what could not be done, and why.
+    """
+
+    found: Sequence[Measurement]
+    missed: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def configuration_report(
+    store: Store, measurement: Measurement, *, manifest: Manifest | None = None, tried: Tried | None = None
+) -> Report:
     """Everything that is known of one configuration.
 
     Args:
         manifest: of the artifact that holds it.
+        tried: how it was found.
     """
     card = card_of(measurement.workload)
     account = honesty_of(store, measurement)
@@ -291,6 +311,26 @@ def _commands(measurement: Measurement) -> dict[str, str]:
             "gencomp verify artifact"
         )
     }
+
+
+def _how(tried: Tried, chosen: Measurement) -> Section:
+    rows = []
+    for one in tried.found:
+        quality, change = one.quality, one.quality_change
+        fast = min(one.latency, key=lambda own: own.median_ms, default=None)
+        rows.append(
+            {
+                "configuration": one.title,
+                "bytes": one.size_bytes,
+                "quality": quality.value if quality else None,
+                "against dense": f"{change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]" if change else "",
+                "ms": fast.median_ms if fast else None,
+                "runtime": fast.runtime if fast else "",
+                "chosen": one.signature == chosen.signature,
+            }
+        )
+    missed = [f"It misses a goal: {line}." for line in tried.missed] or ["It keeps every goal."]
+    return Section("How it was found", text=[*missed, *dict.fromkeys(tried.notes)], table=pd.DataFrame(rows))
 
 
 def _artifact(manifest: Manifest) -> Section:
