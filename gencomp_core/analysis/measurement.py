@@ -158,12 +158,6 @@ def draw_request(shipped: Shipped, request: EvaluationRequest) -> Generator[Prog
     return Drawn(judge, drawer, samples, dense, time.perf_counter() - started)
 
 
-def measure_request(shipped: Shipped, request: EvaluationRequest) -> Generator[Progress, None, Measurement]:
-    """Draw samples and measure; yields progress."""
-    drawn = yield from draw_request(shipped, request)
-    return measure_drawn(shipped, request, drawn)
-
-
 def measure_drawn(shipped: Shipped, request: EvaluationRequest, drawn: Drawn) -> Measurement:
     """Size, quality and fidelity of samples that were drawn (without latency)."""
     started = time.perf_counter()
