@@ -6,44 +6,51 @@ where neither torch nor this package can be imported.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from gencomp_core.artifact.manifest import EXAMPLE_FILE, Manifest
 from gencomp_core.runtimes.registry import SIMULATING
-from gencomp_core.workloads.base import Workload
-from gencomp_core.workloads.programs import BATCH, InputSpec
+from gencomp_core.workloads.base import Workload, companions_of, makes_texts
 
-OPENVINO = """
+N_PROMPTS = 4
+
+OPENVINO = '''
+FILES = HERE / "{folder}"
+PROGRAMS = json.loads((FILES / "facts.json").read_text())["programs"]
 core = openvino.Core()
-model = core.read_model(HERE / "{file}")
-model.reshape(dict(enumerate(SHAPES)))  # static shapes run twice as fast
-compiled = core.compile_model(model, "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
 
 
-def network(*inputs):
-    return compiled([np.ascontiguousarray(x, kind) for x, kind in zip(inputs, KINDS)])[0]
-"""
-
-ONNXRUNTIME = """
-session = onnxruntime.InferenceSession(HERE / "{file}", providers=["CPUExecutionProvider"])
+def shapes(name, **sizes):
+    return [[sizes.get(size, size) for size in port["shape"]] for port in PROGRAMS[name]["inputs"]]
 
 
-def network(*inputs):
-    arrays = [np.ascontiguousarray(x, kind) for x, kind in zip(inputs, KINDS)]
-    return session.run(None, {{port.name: x for port, x in zip(session.get_inputs(), arrays)}})[0]
-"""
+def load(name, **sizes):
+    """One program of the file, compiled at static sizes: twice as fast as at open ones."""
+    before = list(PROGRAMS)[: list(PROGRAMS).index(name)]
+    kinds = [port["dtype"] for port in PROGRAMS[name]["inputs"]]
+    i, o = (sum(map(size, before)) for size in (lambda n: len(PROGRAMS[n]["inputs"]), lambda n: PROGRAMS[n]["outputs"]))
+    whole = core.read_model(FILES / "model.xml")
+    results, parameters = whole.get_results()[o : o + PROGRAMS[name]["outputs"]], whole.get_parameters()
+    model = openvino.Model(results, parameters[i : i + len(kinds)])
+    model.reshape(dict(enumerate(shapes(name, **sizes))))
+    compiled = core.compile_model(model, "CPU", {{"INFERENCE_PRECISION_HINT": "{precision}"}})
+    return lambda *inputs: list(compiled([np.ascontiguousarray(x, kind) for x, kind in zip(inputs, kinds)]).values())
 
-LOADERS: Mapping[str, tuple[str, str]] = {".xml": ("openvino", OPENVINO), ".onnx": ("onnxruntime", ONNXRUNTIME)}
-"""Package and code that load a graph, by the suffix of its file."""
+'''
+
+LOADERS: Mapping[str, tuple[str, str]] = {".xml": ("openvino", OPENVINO)}
+"""Package and code that load a graph, by the suffix of its file. The code defines `shapes` and `load`."""
 
 ON_NOISE = """
 # This workload does not say how it is sampled without torch: one call of its network on noise shows that it runs.
+(name, described), *_ = PROGRAMS.items()
+sizes = {size: N for port in described["inputs"] for size in port["shape"] if isinstance(size, str)}
 inputs = [
-    rng.standard_normal(shape) if np.issubdtype(kind, np.floating) else np.zeros(shape)
-    for shape, kind in zip(SHAPES, KINDS)
+    np.zeros(shape) if "int" in port["dtype"] else rng.standard_normal(shape)
+    for port, shape in zip(described["inputs"], shapes(name, **sizes))
 ]
-output = network(*inputs)
+output = load(name, **sizes)(*inputs)[0]
 """
 
 WRITE_IMAGES = '''
@@ -82,55 +89,59 @@ artifact = load_artifact(HERE)  # checks every file first
 """
 
 
-def examples(workload: Workload, manifest: Manifest, inputs: Sequence[InputSpec]) -> dict[str, str]:
+def examples(workload: Workload, manifest: Manifest) -> dict[str, str]:
     """Scripts by file name: `example.py` of the first runtime with files of its own, `example_NAME.py` of others.
 
     An artifact without such a runtime gets an example in torch, which needs this package.
-
-    Args:
-        inputs: what the graph takes; empty where no runtime needs to know.
     """
     made: dict[str, str] = {}
     for name, facts in manifest.runtimes.items():
         graphs = [file for file in facts.files if PurePosixPath(file).suffix in LOADERS]
-        if name != SIMULATING and len(graphs) == 1 and inputs:
-            script = _in_runtime(workload, manifest, name, graphs[0], inputs)
+        if name != SIMULATING and len(graphs) == 1:
+            script = _in_runtime(workload, manifest, name, graphs[0])
             made[EXAMPLE_FILE if not made else f"example_{name}.py"] = script
     return made or {EXAMPLE_FILE: _in_torch(workload, manifest)}
 
 
-def _in_runtime(workload: Workload, manifest: Manifest, name: str, file: str, inputs: Sequence[InputSpec]) -> str:
+def _in_runtime(workload: Workload, manifest: Manifest, name: str, file: str) -> str:
     package, load = LOADERS[PurePosixPath(file).suffix]
     steps: str | None = getattr(workload, "example", None)
-    writes_images = steps is not None and workload.modality == "image"
+    kind = workload.modality if steps else "output"
+    packages = [package, *(["tokenizers"] if kind == "text" and "tokenizer.json" in companions_of(workload) else [])]
     head = _head(
-        f"Samples of {manifest.workload}, compressed, in {name}. Needs {package} and numpy alone.",
-        ("struct", "sys", "zlib") if writes_images else ("sys",),
-        ("import numpy as np", f"import {package}"),
-        "png" if writes_images else "npy",
+        f"Samples of {manifest.workload}, compressed, in {name}. Needs {', '.join(packages)} and numpy alone.",
+        ["json", "sys", *(["struct", "zlib"] if kind == "image" else [])],
+        ["import numpy as np", *(f"import {own}" for own in packages)],
+        {"image": "png", "text": "txt", "output": "npy"}[kind],
     )
-    shapes = ", ".join(f"[{', '.join('N' if size == BATCH else str(size) for size in own.shape)}]" for own in inputs)
-    kinds = ", ".join(f'"{str(own.dtype).removeprefix("torch.")}"' for own in inputs)
+    precision = "bf16" if name.endswith("bf16") else "f32"
+    body = _facts(workload, manifest) + load.format(folder=name, precision=precision) + (steps or ON_NOISE)
+    return head + body + {"image": WRITE_IMAGES, "text": WRITE_TEXTS, "output": WRITE_OUTPUT}[kind]
+
+
+def _facts(workload: Workload, manifest: Manifest) -> str:
     settings = ", ".join(f'"{key}": {json.dumps(value)}' for key, value in manifest.selftest.settings.items())
-    facts = f"SETTINGS = {{{settings}}}\nSHAPES, KINDS = [{shapes}], [{kinds}]\nrng = np.random.default_rng(0)\n"
-    body = (steps or ON_NOISE) + (WRITE_IMAGES if writes_images else WRITE_OUTPUT)
-    return head + facts + load.format(file=file) + "\n" + body
+    text = f"SETTINGS = {{{settings}}}\nrng = np.random.default_rng(0)\n"
+    if makes_texts(workload):
+        prompts = workload.prompts(0, min(N_PROMPTS, workload.n_prompts))
+        text += "".join(["PROMPTS = [\n", *(f"    {json.dumps(own, ensure_ascii=False)},\n" for own in prompts), "]\n"])
+    return text
 
 
 def _in_torch(workload: Workload, manifest: Manifest) -> str:
     is_text = workload.modality == "text"
     head = _head(
         f"Samples of {manifest.workload}, compressed, in torch. Needs GenComp (pip install gencomp).",
-        ("sys",) if is_text else ("struct", "sys", "zlib"),
-        ("from gencomp_core import load_artifact",),
+        ["sys"] if is_text else ["struct", "sys", "zlib"],
+        ["from gencomp_core import load_artifact"],
         "txt" if is_text else "png",
     )
     body = IN_TORCH.format(kind="texts" if is_text else "images", plain="" if is_text else ".numpy()")
     return head + body + (WRITE_TEXTS if is_text else WRITE_IMAGES)
 
 
-def _head(title: str, standard: tuple[str, ...], others: tuple[str, ...], suffix: str) -> str:
-    imports = "\n".join(f"import {name}" for name in standard)
+def _head(title: str, standard: list[str], others: list[str], suffix: str) -> str:
+    imports = "\n".join(f"import {name}" for name in sorted(standard))
     rest = "\n".join(others)
     return f'''"""{title}
 

@@ -36,7 +36,7 @@ class Prepared:
     settings: dict[str, OptionValue]
     opened: Mapping[str, Opened]
     samples: Mapping[str, Outputs]
-    inputs: tuple[InputSpec, ...] = ()
+    programs: Mapping[str, tuple[InputSpec, ...]] = field(default_factory=dict)
     not_shipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -77,8 +77,8 @@ def prepare(variant: Variant, *, settings: Settings | None = None, names: Sequen
             if names is not None:
                 raise
             not_shipped[name] = str(error)
-    programs = list(programs_of(workload, subject.model).values()) if len(opened) > 1 else []
-    inputs = programs[0].inputs if len(programs) == 1 else ()
+    programs = programs_of(workload, subject.model) if len(opened) > 1 else {}
+    inputs = {name: own.inputs for name, own in programs.items()}
     return Prepared(variant, packed, subject, chosen, opened, samples, inputs, not_shipped)
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 
@@ -24,6 +25,7 @@ from gencomp_core.runtime_env import machine, versions
 from gencomp_core.runtimes.registry import SIMULATING
 from gencomp_core.variant import Variant
 from gencomp_core.workloads.base import Settings, companions_of, licences_of
+from gencomp_core.workloads.programs import InputSpec
 
 NO_EVIDENCE = Evidence(reason="not measured when it was made")
 
@@ -123,18 +125,20 @@ def _write_texts(prepared: Prepared, manifest: Manifest, folder: Path) -> None:
         "modality": workload.modality,
         "settings": prepared.settings,
         "classes": list(workload.class_names),
-        "inputs": [
-            {"dtype": str(own.dtype).removeprefix("torch."), "shape": list(own.shape)} for own in prepared.inputs
-        ],
+        "programs": {name: [_described(own) for own in inputs] for name, inputs in prepared.programs.items()},
     }
     (folder / files.SAMPLING_FILE).write_text(json.dumps(sampling, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    code = examples(workload, manifest, prepared.inputs)
+    code = examples(workload, manifest)
     for name, text in code.items():
         (folder / name).write_text(text, encoding="utf-8")
     card = model_card(manifest, recipe, modality=workload.modality, examples=list(code))
     (folder / files.CARD_FILE).write_text(card, encoding="utf-8")
     for name, content in companions_of(workload).items():
         (folder / name).write_bytes(content)
+
+
+def _described(own: InputSpec) -> dict[str, Any]:
+    return {"name": own.name, "dtype": str(own.dtype).removeprefix("torch."), "shape": list(own.shape)}
 
 
 def _manifest(

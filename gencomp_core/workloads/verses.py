@@ -23,6 +23,7 @@ from gencomp_core.errors import RecipeError
 from gencomp_core.models import decoding
 from gencomp_core.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from gencomp_core.models.substitution import learn_substitutions, substitute
+from gencomp_core.workloads import examples
 from gencomp_core.workloads.base import Preview, SamplingOption, Settings, device_of
 from gencomp_core.workloads.calibration import CalibrationBatch, PositionedBatch
 from gencomp_core.workloads.checkpoints import CheckpointWeights
@@ -56,6 +57,7 @@ class VersesTransformer(CheckpointWeights):
         SamplingOption("length_penalty", 0.6, "exponent on the length in beam search; 0 favours short", low=0, high=2),
     )
     preview = Preview(n_samples=6, n_samples_full=40)
+    example = examples.RETELLING
 
     @cached_property
     def pairs(self) -> VersePairs:

@@ -47,10 +47,10 @@ PLAIN = sorted(name for name in FILES if "/" not in name)
 RECIPE = recipe(pruning(0.5), quantization(4, group_size=16))
 
 
-class ShippedTexts(TinyVerses):
-    """The tiny text model under a name that `load_artifact` can load."""
+class Undescribed(TinyVerses):
+    """A text workload that describes no programs, so that only eager can run it."""
 
-    name = "plugin:tests.tiny:TinyVerses"
+    programs = property()
 
 
 class Shipped(TinyVAE):
@@ -371,10 +371,12 @@ def test_the_manifest_follows_the_schema_beside_it(folder: Path) -> None:
 def test_sampling_settings_and_inputs_are_written_down(folder: Path) -> None:
     sampling = json.loads((folder / files.SAMPLING_FILE).read_text())
     assert sampling["settings"] == {"temperature": 1.0}
-    assert sampling["inputs"] == [
-        {"dtype": "float32", "shape": ["batch", 8]},
-        {"dtype": "int64", "shape": ["batch"]},
-    ]
+    assert sampling["programs"] == {
+        "model": [
+            {"name": "latent", "dtype": "float32", "shape": ["batch", 8]},
+            {"name": "labels", "dtype": "int64", "shape": ["batch"]},
+        ]
+    }
 
 
 def test_the_runtime_model_is_run_from_the_files_of_the_folder(
@@ -423,14 +425,15 @@ def test_a_runtime_that_does_not_ship_is_refused_with_what_does(folder: Path) ->
 
 
 def test_a_runtime_that_can_not_run_it_is_told_and_nothing_fails(tmp_path: Path) -> None:
-    texts = compress(ShippedTexts(), recipe(quantization(8)))
+    texts = compress(Undescribed(), recipe(quantization(8)))
     manifest = save_artifact(texts, tmp_path / "artifact")
-    if "openvino" not in manifest.runtimes:
-        assert "openvino" in manifest.not_shipped["openvino"]
-        assert f"Not in openvino: {manifest.not_shipped['openvino']}" in (tmp_path / "artifact/README.md").read_text()
-        with pytest.raises(EvaluationError):
-            save_artifact(texts, tmp_path / "named", runtimes=["openvino"])
-        assert not (tmp_path / "named").exists()
+    assert list(manifest.runtimes) == ["eager"]
+    assert "must describe its programs" in manifest.not_shipped["openvino"]
+    assert f"Not in openvino: {manifest.not_shipped['openvino']}" in (tmp_path / "artifact/README.md").read_text()
+    assert "load_artifact(HERE)" in (tmp_path / "artifact/example.py").read_text()
+    with pytest.raises(EvaluationError, match="must describe its programs"):
+        save_artifact(texts, tmp_path / "named", runtimes=["openvino"])
+    assert not (tmp_path / "named").exists()
 
 
 def test_a_runtime_without_files_of_its_own_has_nothing_to_ship(
