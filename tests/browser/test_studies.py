@@ -39,7 +39,7 @@ def address(browser: Browser, home: Path) -> Iterator[str]:
 
 
 def state(page: Page, name: str) -> None:
-    expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.locator(".stMarkdownBadge:visible").filter(has_text=name)).to_have_count(1)
 
 
 def the_job(home: Path) -> Job:
@@ -53,7 +53,7 @@ def test_a_job_is_followed_killed_resumed_and_cancelled(browser: Browser, page: 
     page.get_by_role("button", name="Start on Fashion VAE").dblclick()
     state(page, "running")
     job = the_job(home)
-    expect(page.get_by_text(re.compile(r"of \d+$|left$|starting")).first).to_be_visible()
+    expect(page.locator("[data-testid=stProgress]:visible")).to_have_count(1)
 
     page.reload()
     state(page, "running")
