@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 
 from gencomp_core.errors import GenCompError
@@ -11,6 +12,7 @@ from gencomp_core.services import jobs, library
 from gencomp_core.services.running import carry_out
 
 POLITE = 5  # whoever moves a slider goes first
+COUNT = re.compile(r", (\d+ of \d+|\d+ s)$")
 log = logging.getLogger("gencomp")
 
 
@@ -31,7 +33,8 @@ def main(arguments: list[str]) -> int:
         carry_out(store, job, report=_Log())
     except KeyboardInterrupt:
         log.info("stopped")
-        return 130
+        logging.shutdown()
+        os._exit(130)  # at once: taking down what torch and a pool have built up can take seconds
     except GenCompError as error:
         log.error("gencomp: %s", error)
         return 1
@@ -46,7 +49,7 @@ class _Log:
         self._last = ""
 
     def __call__(self, progress: JobProgress) -> None:
-        what = progress.what.rpartition(",")[0]
+        what = COUNT.sub("", progress.what)
         if what != self._last:
             log.info("%s", what)
         self._last = what

@@ -13,6 +13,9 @@ KEPT = {"bind": "query-params", "persist_state": "session"}
 
 workload = pick_workload()
 st.title("Studies")
+st.markdown(
+    "Sweeps and measurements run in processes of their own: close the page, and they go on. What was measured is kept."
+)
 store = store_or_stop()
 
 
@@ -54,7 +57,9 @@ def start_panel(store: Store, workload: str) -> None:
 
 @st.fragment
 def once(store: Store) -> None:
-    """Jobs that stand still."""
+    """Jobs that stand still; the page is drawn anew when one of them goes on."""
+    if any(job.is_active for job in jobs.everyone(store)):
+        st.rerun()
     follow(store)
 
 
@@ -70,13 +75,15 @@ def follow(store: Store) -> None:
     """All jobs in a few figures, and the picked one in full."""
     listing = jobs.everyone(store)
     tiles(listing, store.count())
+    labels = job_labels(listing)
+    forget_unless_in(JOB, labels.values())
+    # Without a default, whatever is picked stands in the address, and a copied link shows the same job. It is there
+    # before the first job: what a button picks reaches the address only where the widget was there already.
+    picked = st.selectbox("Job", list(labels.values()), index=None, placeholder="The newest", key=JOB, **KEPT)
     if not listing:
         st.info("There are no jobs yet. Start a sweep above, or one from the command line.", icon=":material/inbox:")
         return
-    labels = job_labels(listing)
-    forget_unless_in(JOB, labels.values())
-    picked = st.selectbox("Job", list(labels.values()), key=JOB, **KEPT)
-    job_view(store, next(job for job in listing if labels[job.id] == picked))
+    job_view(store, next((job for job in listing if labels[job.id] == picked), listing[0]))
 
 
 with shown_errors():

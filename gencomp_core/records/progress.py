@@ -27,8 +27,9 @@ class Progress:
     @property
     def text(self) -> str:
         """In one line: `configuration 3 of 40: 4-bit: sampling, 256 of 1000`."""
-        inner = f": {self.within.text}" if self.within else f", {self.done} of {self.total}"
-        return f"{self.what}{inner}"
+        if self.within:
+            return f"{self.what}: {self.within.text}"
+        return f"{self.what}, {self.done} of {self.total}" if self.total > 1 else self.what
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import psutil
 from sqlalchemy.engine import make_url
 
 from gencomp_core.errors import JobError
-from gencomp_core.records import ACTIVE, RESUMABLE, Job, job_signature
+from gencomp_core.records import ACTIVE, RESUMABLE, Job, WorkerIdentity, job_signature
 from gencomp_core.runtime_env import command_environment, home
 from gencomp_core.services.job_kinds import KINDS, command_line, write_documents
 from gencomp_core.services.processes import end_with_children, identity, is_alive, is_here
@@ -119,10 +119,12 @@ def cancel(store: Store, job_id: str) -> Job:
     while time.monotonic() < deadline and job.is_active:
         time.sleep(0.1)
         job = get(store, job_id)
+    while time.monotonic() < deadline and job.worker and _is_other(job.worker):
+        time.sleep(0.1)  # it has stopped, and is about to end
+    if job.worker and _is_other(job.worker):
+        end_with_children(job.worker, within_s=ENDS_WITHIN_S)
+    job = _found(store, job_id)
     if job.is_active and (job.worker is None or is_here(job.worker)):
-        if job.worker:
-            end_with_children(job.worker, within_s=ENDS_WITHIN_S)
-        job = _found(store, job_id)
         Jobs(store).give_up(job, "cancelled", at=time.time(), message="Cancelled; its processes were ended.")
     return get(store, job_id)
 
@@ -167,6 +169,11 @@ def log_tail(job: Job, n_lines: int = 12) -> list[str]:
         return path.read_text(errors="replace").splitlines()[-n_lines:]
     except OSError:
         return []
+
+
+def _is_other(worker: WorkerIdentity) -> bool:
+    """Whether it is another process of this machine, and alive."""
+    return is_here(worker) and worker.pid != os.getpid() and is_alive(worker)
 
 
 def _found(store: Store, job_id: str) -> Job:

@@ -95,8 +95,9 @@ def test_start_makes_one_job_that_every_visitor_sees(store: Store) -> None:
     click(second, "studies.start")
     (made,) = jobs.everyone(store)
     assert made.is_active
+    assert first.selectbox(key="studies.job").value == f"{made.id} sweep {WORKLOAD}"
     for at in (first, second, fine(open_page("studies"))):
-        assert at.selectbox(key="studies.job").value.startswith(made.id)
+        assert made.command in text_of(at)
         assert [button.disabled for button in at.button if button.key == "studies.start"] == [True]
     click(first, "studies.cancel")
     assert jobs.get(store, made.id).state == "cancelled"
@@ -127,7 +128,7 @@ def test_what_was_found_what_failed_and_what_is_missing_are_counted(store: Store
     made = Jobs(store).add(job(state="done", result={"n_failed": 1}, started_at=1.0, ended_at=61.0))
     study_of(store, made)
     at = fine(open_page("studies"))
-    (counts,) = [part.value for part in at.markdown if "measured" in part.value]
+    (counts,) = [part.value for part in at.markdown if "** measured" in part.value]
     assert set(counts.split(" · ")) == {"**1** measured", "**1** failed", "**1** missing"}
     table = at.dataframe[0].value
     assert table["reason"].dropna().tolist() == ["the metric was not finite"]
@@ -149,10 +150,15 @@ def test_the_log_of_a_job_is_shown(store: Store) -> None:
 
 def test_fifty_jobs_are_listed_and_the_address_names_one(store: Store) -> None:
     for number in range(50):
-        Jobs(store).add(job(job_id=f"{number:08x}", created_at=float(number), parameters={"samples": 60 + number}))
+        told = f"python -m gencomp_core sweep {WORKLOAD} --samples {60 + number}"
+        Jobs(store).add(
+            job(job_id=f"{number:08x}", created_at=float(number), parameters={"samples": 60 + number}, command=told)
+        )
     wanted = f"00000007 sweep {WORKLOAD}"
     at = fine(open_page("studies", **{"studies.job": wanted}))
     assert len(at.selectbox(key="studies.job").options) == 50
     assert at.selectbox(key="studies.job").value == wanted
+    assert "--samples 67" in text_of(at)
     at = fine(open_page("studies", **{"studies.job": "nonsense"}))
-    assert at.selectbox(key="studies.job").value == f"00000031 sweep {WORKLOAD}"
+    assert at.selectbox(key="studies.job").value is None
+    assert "--samples 109" in text_of(at), "the newest"

@@ -39,7 +39,7 @@ def address(browser: Browser, home: Path) -> Iterator[str]:
 
 
 def state(page: Page, name: str) -> None:
-    expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.locator(".stMarkdownBadge:visible").filter(has_text=name)).to_have_count(1)
 
 
 def the_job(home: Path) -> Job:
@@ -53,7 +53,7 @@ def test_a_job_is_followed_killed_resumed_and_cancelled(browser: Browser, page: 
     page.get_by_role("button", name="Start on Fashion VAE").dblclick()
     state(page, "running")
     job = the_job(home)
-    expect(page.get_by_text(re.compile(r"of \d+$|left$|starting")).first).to_be_visible()
+    expect(page.locator("[data-testid=stProgress]:visible")).to_have_count(1)
 
     page.reload()
     state(page, "running")
@@ -71,7 +71,7 @@ def test_a_job_is_followed_killed_resumed_and_cancelled(browser: Browser, page: 
     os.kill(worker.pid, signal.SIGKILL)
     state(page, "interrupted")
     expect(page.get_by_text("Its process ended without a word.")).to_be_visible()
-    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Resume", exact=True).click()
     state(page, "running")
     again = the_job(home)
     assert again.id == job.id
@@ -80,9 +80,9 @@ def test_a_job_is_followed_killed_resumed_and_cancelled(browser: Browser, page: 
 
     process = psutil.Process(again.worker.pid)
     began = time.monotonic()
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel", exact=True).click()
     state(page, "cancelled")
     assert process.wait(max(0.0, began + 10 - time.monotonic())) is None or not process.is_running()
     ended = the_job(home)
     assert ended.state == "cancelled"
-    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    expect(page.get_by_role("button", name="Resume", exact=True)).to_be_visible()
