@@ -21,6 +21,7 @@ from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import Workload
 
 WORKLOADS = ("fashion-diffusion", "verses-transformer")
+CHECKS = 6
 N_SAMPLES = {"fid": 1000, "bleu": 500}
 Stages = list[dict[str, Any]]
 
@@ -31,26 +32,26 @@ PRUNED: Stages = [{"kind": "magnitude-pruning", "sparsity": 0.7}]
 
 def tuned(steps: int, **fields: Any) -> Stages:
     """Fine-tuning of so many steps."""
-    return [{"kind": "fine-tune", "steps": steps, **fields}]
+    return [{"kind": "fine-tune", "steps": steps, "checks": CHECKS, **fields}]
 
 
 def qat(steps: int, **fields: Any) -> Stages:
     """Quantization-aware training of so many steps."""
-    return [{"kind": "quantization-aware-training", "steps": steps, **fields}]
+    return [{"kind": "quantization-aware-training", "steps": steps, "checks": CHECKS, **fields}]
 
 
 def iterative(steps: int, **fields: Any) -> Stages:
     """70 % pruned on the way of so many steps."""
-    return [{"kind": "iterative-pruning", "sparsity": 0.7, "steps": steps, **fields}]
+    return [{"kind": "iterative-pruning", "sparsity": 0.7, "steps": steps, "checks": CHECKS, **fields}]
 
 
 def configurations(workload: str, steps: int) -> list[tuple[Stages, list[Stages]]]:
     """What damages, with the ways to recover from it."""
     quantized = W3A8 if workload.startswith("verses") else W4A8  # 4 bits cost the verse model nothing that shows
     return [
-        ([], [tuned(steps)]),
         (quantized, [[*quantized, *more] for more in (qat(steps), qat(steps, distillation=0), tuned(steps))]),
         (PRUNED, [[*PRUNED, *more] for more in (tuned(steps), tuned(steps, distillation=0))] + [iterative(steps)]),
+        ([], [tuned(steps)]),
     ]
 
 
