@@ -20,7 +20,7 @@ from gencomp_core.variant import compress
 from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import Workload
 
-WORKLOADS = ("fashion-diffusion", "verses-transformer")
+WORKLOADS = ("fashion-vae", "fashion-diffusion", "verses-transformer")
 CHECKS = 6
 N_SAMPLES = {"fid": 1000, "bleu": 500}
 Stages = list[dict[str, Any]]
@@ -45,8 +45,35 @@ def iterative(steps: int, **fields: Any) -> Stages:
     return [{"kind": "iterative-pruning", "sparsity": 0.7, "steps": steps, "checks": CHECKS, **fields}]
 
 
+def every_way(steps: int) -> list[Stages]:
+    """Each stage and each rung, from 70 % zeros or on the way to them; for a model that trains fast."""
+    after = [
+        tuned(steps),
+        tuned(steps, distillation=0),
+        tuned(steps, match="features"),
+        tuned(steps, trainable="low-rank"),
+        tuned(steps, trainable="norms-and-biases"),
+        [{"kind": "regrowth", "steps": steps, "checks": CHECKS}],
+    ]
+    names = ("l1", "group-lasso", "growing")
+    movement = {"kind": "movement-pruning", "sparsity": 0.7, "steps": steps, "checks": CHECKS}
+    regularized = {**movement, "kind": "regularized-pruning"}
+    return [
+        *([*PRUNED, *more] for more in after),
+        *(iterative(steps, rewind=rewind) for rewind in ("none", "rate", "weights")),
+        [movement],
+        *([{**regularized, "penalty": name}] for name in names),
+    ]
+
+
 def configurations(workload: str, steps: int) -> list[tuple[Stages, list[Stages]]]:
     """What damages, with the ways to recover from it."""
+    if workload == "fashion-vae":
+        return [
+            (PRUNED, every_way(steps)),
+            (W3A8, [[*W3A8, *qat(steps)], [*W3A8, *tuned(steps)]]),
+            ([], [tuned(steps)]),
+        ]
     quantized = W3A8 if workload.startswith("verses") else W4A8  # 4 bits cost the verse model nothing that shows
     return [
         (quantized, [[*quantized, *more] for more in (qat(steps), qat(steps, distillation=0), tuned(steps))]),
