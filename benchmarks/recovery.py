@@ -7,6 +7,7 @@ cache folder each row is kept as it is finished. 300 steps of the diffusion mode
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,25 +70,43 @@ def every_way(steps: int) -> list[Stages]:
 def configurations(workload: str, steps: int) -> list[tuple[Stages, list[Stages]]]:
     """What damages, with the ways to recover from it."""
     if workload == "fashion-vae":
-        return [
-            (PRUNED, every_way(steps)),
-            (W3A8, [[*W3A8, *qat(steps)], [*W3A8, *tuned(steps)]]),
-            ([], [tuned(steps)]),
-        ]
+        rounded = [[*W3A8, *qat(steps)], [*W3A8, *tuned(steps)]]
+        return [(PRUNED, every_way(steps)), (W3A8, rounded), ([], [tuned(steps)])]
     quantized = W3A8 if workload.startswith("verses") else W4A8  # 4 bits cost the verse model nothing that shows
     return [
-        (quantized, [[*quantized, *more] for more in (qat(steps), qat(steps, distillation=0), tuned(steps))]),
+        (
+            quantized,
+            [[*quantized, *more] for more in (qat(steps), qat(steps, distillation=0), tuned(steps))]
+            + by_reward(workload, steps),
+        ),
         (PRUNED, [[*PRUNED, *more] for more in (tuned(steps), tuned(steps, distillation=0))] + [iterative(steps)]),
         ([], [tuned(steps)]),
     ]
 
 
-def result_of(workload: Workload, stages: Stages, *, n_samples: int) -> Result:
+def few_steps(workload: str, steps: int) -> list[tuple[Stages, dict[str, int]]]:
+    """Dense and taught to sample in a quarter of the steps, with the settings that each is sampled with."""
+    if workload != "fashion-diffusion":
+        return []
+    taught = {"kind": "step-distillation", "sampler_steps": 4, "steps": steps, "checks": CHECKS}
+    return [([], {"steps": 4}), ([], {"steps": 8}), ([taught], {"steps": 4})]
+
+
+def by_reward(workload: str, steps: int) -> list[Stages]:
+    """Self-critical tuning after 3-bit rounding; a step of it costs as much as eight others."""
+    stage = {"kind": "self-critical-tuning", "steps": max(1, steps // 8), "batch_size": 16, "checks": 3}
+    return [[*W3A8, stage]] if workload.startswith("verses") else []
+
+
+def result_of(
+    workload: Workload, stages: Stages, *, n_samples: int, settings: Mapping[str, int] | None = None
+) -> Result:
     """The measurement of a recipe, and the CPU seconds of its training."""
     recipe = Recipe.from_dict({"stages": stages})
     variant = compress(workload, recipe)
     seconds = sum(curve[-1].seconds for curve in variant.curves)
-    return {**measure(workload, recipe, n_samples=n_samples, runtimes=()).summary(), "tuning_seconds": seconds}
+    measured = measure(workload, recipe, n_samples=n_samples, runtimes=(), settings=settings)
+    return {**measured.summary(), "tuning_seconds": seconds}
 
 
 def row(found: Result, damaged: Result | None) -> str:
@@ -99,6 +118,22 @@ def row(found: Result, damaged: Result | None) -> str:
     gap = gap_recovered(Estimate(**damaged["quality_change"]), change) if damaged else None
     cells.append(f"{gap.value:.0%} [{gap.low:.0%}, {gap.high:.0%}]" if gap else "–")
     return f"| {' | '.join([*cells, format(found['size_bytes'], ',')])} |"
+
+
+def print_few_steps(workload: Workload, steps: int, n: int, cache: Path | None) -> None:
+    """Quality at few sampler steps, before and after a model was taught them."""
+    rows = few_steps(workload.name, steps)
+    if rows:
+        print("\n| recipe | sampler steps | CPU s | fid |\n|---|---|---|---|")
+    for stages, settings in rows:
+        recipe = Recipe.from_dict({"stages": stages})
+        key = f"recovery-{workload.name}-{recipe.signature}-{n}-{settings['steps']}"
+        found = kept(
+            cache, key, lambda stages=stages, own=settings: result_of(workload, stages, n_samples=n, settings=own)
+        )
+        quality, seconds = found["quality"], found["tuning_seconds"]
+        fid = f"{quality['value']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}]"
+        print(f"| {recipe.title()} | {settings['steps']} | {seconds:.0f} | {fid} |", flush=True)
 
 
 def main() -> None:
@@ -126,6 +161,7 @@ def main() -> None:
                 print(row(damaged, None), flush=True)
             for stages in ways:
                 print(row(found(stages), damaged), flush=True)
+        print_few_steps(workload, chosen.steps, n, chosen.cache)
 
 
 if __name__ == "__main__":
