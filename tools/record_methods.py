@@ -11,7 +11,7 @@ from gencomp_core.recipes.stages import STAGES
 from gencomp_core.runtime_env import set_threads
 from gencomp_core.services.pictures import Picture, Recording, path_of
 from gencomp_core.services.techniques import example
-from tools.method_pictures import pruning, quantization, structure
+from tools.method_pictures import pruning, quantization, structure, training
 from tools.method_pictures.tables import (
     CONVOLUTION,
     DIFFUSION,
@@ -49,6 +49,14 @@ RECORDERS: dict[str, Callable[[], list[Picture]]] = {
     "head-pruning": structure.heads,
     "block-removal": structure.blocks,
     "low-rank-factorization": structure.factorization,
+    "fine-tune": training.fine_tuning,
+    "quantization-aware-training": training.under_rounding,
+    "iterative-pruning": training.iterative,
+    "movement-pruning": training.movement,
+    "regularized-pruning": training.regularized,
+    "regrowth": training.regrowth,
+    "step-distillation": training.fewer_steps,
+    "self-critical-tuning": training.self_critical,
 }
 
 

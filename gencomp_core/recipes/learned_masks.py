@@ -136,7 +136,7 @@ class RegularizedPruning(MaskTraining):
 class Regrowth(TuningStage):
     """Let pruned weights change places: the smallest go, those with the largest gradient come back.
 
-    They come back as zeros that are trained. The number of zeros of each layer stays. It comes after a stage that
+    They come back as zeros that are trained. The number of zeros of each layer stays. Put it after a stage that
     prunes.
 
     Attributes:

@@ -29,7 +29,7 @@ class TuningStage(Stage):
 
     kind: str
     steps: int = Field(default=500, ge=1, le=1_000_000, description="optimizer steps")
-    learning_rate: float = Field(default=3e-4, gt=0, le=1, description="peak rate of Adam")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="peak rate of Adam")
     batch_size: int = Field(default=64, ge=1, le=65_536, description="samples a step")
     distillation: float = Field(
         default=0.5, ge=0, le=1, description="weight of the dense model's outputs in the loss; 0 is data alone"
@@ -121,6 +121,7 @@ class QuantizationAwareTraining(TuningStage):
     whole_stage_fields: ClassVar[frozenset[str]] = TuningStage.whole_stage_fields | {"scales", "ranges"}
 
     kind: Literal["quantization-aware-training"] = "quantization-aware-training"
+    learning_rate: float = Field(default=3e-4, gt=0, le=1, description="peak rate of Adam")
     scales: Literal["learned", "kept"] = Field(
         default="learned", description="train the scales of weights, or keep them"
     )

@@ -21,6 +21,7 @@ class StepDistillation(TuningStage):
     whole_stage_fields: ClassVar[frozenset[str]] = TuningStage.whole_stage_fields | {"sampler_steps"}
 
     kind: Literal["step-distillation"] = "step-distillation"
+    learning_rate: float = Field(default=3e-4, gt=0, le=1, description="peak rate of Adam")
     distillation: float = Field(default=1.0, gt=0, le=1, description="weight of the teacher's two steps in the loss")
     sampler_steps: int = Field(default=8, ge=1, le=100, description="Euler steps of the student")
 

@@ -102,6 +102,7 @@ class _Run:
     """One tuning under way.
 
     Attributes:
+        seconds: CPU time so far, over all starts.
         best: held-out figure of the best state that counts; not a number before the first.
         best_state: that state; None while it is the draft as it came.
     """
@@ -116,6 +117,7 @@ class _Run:
     best_step: int = 0
     best_state: dict[str, Tensor] | None = None
     seconds: float = 0.0
+    began: float = 0.0
     losses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,13 +134,12 @@ class _Run:
         total, first = self.stage.steps, self._resume_()
         checks = {round(total * (i + 1) / self.stage.checks) for i in range(self.stage.checks)}
         report_every, saved = max(1, total // REPORTS), time.monotonic()
-        began = time.process_time() - self.seconds
+        self.began = time.process_time() - self.seconds
         if not self.curve:
             self._check_(0)
         for step in range(first, total):
             self._step_(step)
             done = step + 1
-            self.seconds = time.process_time() - began
             if done in checks:
                 self._check_(done)
                 if self.program.is_over(self.curve):
@@ -191,6 +192,7 @@ class _Run:
         self.draft.model.eval()
         self.trainee.write_()
         found = self.lesson.held_out(self.draft.model)
+        self.seconds = time.process_time() - self.began
         mean_loss = sum(self.losses) / len(self.losses) if self.losses else found
         self.losses.clear()
         rate = self.optimizer.param_groups[0]["lr"] if self.optimizer and done else 0.0
@@ -221,7 +223,7 @@ class _Run:
         assert self.optimizer is not None
         return {
             "step": done,
-            "seconds": self.seconds,
+            "seconds": time.process_time() - self.began,
             "trainee": self.trainee.state(),
             "optimizer": self.optimizer.state_dict(),
             "lesson": self.lesson.state(),
