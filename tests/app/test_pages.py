@@ -24,7 +24,7 @@ from tests.made_ablations import RECORDED, recorded_ablations
 from tests.tiny import pruning, quantization
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("overview", "explore", "gallery", "pareto", "studies", "train", "lessons", "methods", "export")
+PAGES = ("overview", "sensitivity", "explore", "gallery", "pareto", "studies", "train", "lessons", "methods", "export")
 WORKLOAD = "fashion-vae"
 TEXT_WORKLOAD = "verses-transformer"
 SECONDS = 60
