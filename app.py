@@ -12,6 +12,7 @@ navigation = st.navigation(
     {
         "See": [
             st.Page("pages/overview.py", title="Overview", icon=":material/home:", default=True),
+            st.Page("pages/sensitivity.py", title="Sensitivity", icon=":material/radar:"),
             st.Page("pages/explore.py", title="Explore", icon=":material/tune:"),
             st.Page("pages/gallery.py", title="Gallery", icon=":material/compare:"),
             st.Page("pages/pareto.py", title="Pareto", icon=":material/show_chart:"),

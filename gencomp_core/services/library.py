@@ -1,7 +1,9 @@
 """What has been measured: reading the store, without torch."""
 
+import gzip
 import json
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -14,6 +16,7 @@ from gencomp_core.records import METRICS, Measurement, MetricFacts
 from gencomp_core.runtime_env import ASSETS, default_store_url, machine
 from gencomp_core.services.texts import TEXTS
 from gencomp_core.store import Store
+from gencomp_core.store.scores import restore_scan
 from gencomp_core.workloads import CATALOG, card_of
 
 DEMO_FOLDER = ASSETS / "demo"
@@ -44,7 +47,17 @@ def add_demo(store: Store) -> int:
     texts = {file.name.split(".")[0]: file.read_bytes() for file in (DEMO_FOLDER / "texts").glob("*.json.gz")}
     kept |= {name: {TEXTS: content} for name, content in texts.items()}
     store.save_many(measurements, kept, origin="demo")
+    for plain in _recorded_scans():
+        restore_scan(store, plain, origin="demo")
     return len(measurements)
+
+
+def _recorded_scans() -> Iterator[dict[str, Any]]:
+    """Recorded sensitivity scans, as `plain_scan` gives them."""
+    path = DEMO_FOLDER / "scores.jsonl.gz"
+    if path.exists():
+        with gzip.open(path, "rt") as lines:
+            yield from map(json.loads, lines)
 
 
 def figures(store: Store, workload: str) -> pd.DataFrame:

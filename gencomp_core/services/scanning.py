@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gencomp_core.analysis.measurement import now
 from gencomp_core.analysis.sensitivity import tables
@@ -25,6 +26,7 @@ from gencomp_core.services.measuring import measure
 from gencomp_core.services.scores import correlations_of
 from gencomp_core.store import Store
 from gencomp_core.store.scores import kept_scan, kept_scores, save_scan
+from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import Settings, Workload, makes_texts
 
 SECONDS_UNSAVED = 2.0
@@ -94,6 +96,26 @@ def scan(
     finally:
         keeper.save()
     return _report(store, keeper, options)
+
+
+def scan_job(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress, None, dict[str, Any]]:
+    """A scan as a job; returns its signature.
+
+    Args:
+        parameters: `workload`, and optionally `axis` (a list), `method`, `direction`, `samples`, `seed`, `set`.
+    """
+    yield Progress("loading", 0, 1)
+    report = yield from scan(
+        store,
+        load_workload(parameters["workload"]),
+        axes=parameters.get("axis") or ("sparsity", "bits"),
+        method=parameters.get("method") or "fisher",
+        direction=parameters.get("direction") or "only-this",
+        n_samples=parameters.get("samples"),
+        seed=parameters.get("seed") or 0,
+        sampling=parameters.get("set"),
+    )
+    return {"signature": report.scan.signature, "n_new": report.n_new, "n_scores": len(report.scores)}
 
 
 def _begun(workload: Workload, request: ScanRequest, measured: "object") -> Scan:

@@ -35,6 +35,26 @@ def scan_table(store: Store, scan: Scan, *, positions: bool = False) -> pd.DataF
     return tables.score_table(scores_of(store, scan, positions=positions))
 
 
+def table_of(scores: Sequence[LayerScore]) -> pd.DataFrame:
+    """Scores as rows, fitted monotone over the levels of each layer."""
+    return tables.score_table(scores)
+
+
+def ranked(table: pd.DataFrame, *, option: str) -> pd.DataFrame:
+    """Layers by their damage under one option, the most sensitive first."""
+    return tables.ranked_layers(table, option=option)
+
+
+def level_matrix(table: pd.DataFrame, *, axis: str) -> pd.DataFrame:
+    """Layer × level of one axis, fitted monotone; mild levels first."""
+    return tables.level_matrix(table, axis=axis)
+
+
+def position_matrix(table: pd.DataFrame, *, option: str) -> pd.DataFrame:
+    """Layer × position of the generation under one option."""
+    return tables.position_matrix(table, option=option)
+
+
 def unsafe_of(scores: Iterable[LayerScore], scan: Scan) -> dict[str, str]:
     """Layers that even their mildest option harms too much, with the reason."""
     return tables.unsafe_layers(scores, allowed=scan.allowance)

@@ -24,7 +24,7 @@ from tests.made_ablations import RECORDED, recorded_ablations
 from tests.tiny import pruning, quantization
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("overview", "explore", "gallery", "pareto", "studies", "train", "lessons", "methods", "export")
+PAGES = ("overview", "sensitivity", "explore", "gallery", "pareto", "studies", "train", "lessons", "methods", "export")
 WORKLOAD = "fashion-vae"
 TEXT_WORKLOAD = "verses-transformer"
 SECONDS = 60
@@ -190,7 +190,7 @@ def no_demo_unless(request: pytest.FixtureRequest) -> None:
 def test_a_page_shows_real_measurements(page: str, workload: str, measured: Path) -> None:
     at = fine(open_page(page, workload=workload))
     assert not at.error
-    assert "yet" not in text_of(at) or page in ("export", "studies")
+    assert "yet" not in text_of(at) or page in ("export", "sensitivity")
 
 
 # Empty states

@@ -12,6 +12,7 @@ from gencomp_core.compression.layers import weight_layers
 from gencomp_core.errors import EvaluationError
 from gencomp_core.records import Estimate, LayerOption, LayerScore, Progress, Scan, ScanReport
 from gencomp_core.services import scanning
+from gencomp_core.services.job_kinds import KINDS
 from gencomp_core.services.scores import scan_table, scans_of
 from gencomp_core.store import Store
 from gencomp_core.store.scores import save_scan
@@ -99,6 +100,14 @@ def test_the_metric_is_measured_by_the_one_path_and_kept_there(store: Store) -> 
     assert row["stage_kinds"] == "weight-quantization"
     (score,) = [own for own in report.scores if own.layer == names[0]]
     assert (score.damage.value, score.damage.low) == (row["quality_change"], row["change_low"])
+
+
+def test_a_job_carries_out_a_scan(store: Store) -> None:
+    parameters = {"workload": "plugin:tests.tiny:TinyGAN", "axis": ["bits"], "samples": 2}
+    result = finished(KINDS["scan"].service()(store, parameters))
+    (kept,) = scans_of(store, "plugin:tests.tiny:TinyGAN")
+    assert result["signature"] == kept.signature
+    assert result["n_new"] == result["n_scores"] > 0
 
 
 def test_a_level_out_of_range_is_refused_before_anything_is_kept(store: Store) -> None:

@@ -54,7 +54,7 @@ def monotone(damages: Sequence[float] | np.ndarray) -> np.ndarray:
     return fitted
 
 
-def level_matrix(table: pd.DataFrame, *, axis: ScoreAxis, value: str = "fitted") -> pd.DataFrame:
+def level_matrix(table: pd.DataFrame, *, axis: str, value: str = "fitted") -> pd.DataFrame:
     """Layer × option of one axis over the whole generation, layers in their order, mild options first."""
     rows = table[(table["axis"] == axis) & table["position"].isna()]
     return _pivoted(rows, "option", value)
