@@ -331,12 +331,16 @@ class Seq2Seq(nn.Module):
 
     def log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState) -> Tensor:
         """Log-probabilities of every piece after each token: (n, t, vocabulary) float32."""
+        return self.probabilities(hidden, attention, state).log()
+
+    def probabilities(self, hidden: Tensor, attention: Tensor, state: DecoderState) -> Tensor:
+        """Probabilities of every piece after each token, above 0: (n, t, vocabulary) float32."""
         gate = self.copy_gate(hidden).float()
         generated = self._logits(hidden).float().softmax(dim=2) * gate.sigmoid()
         source = state.source[:, None, :].expand(attention.shape)
         copied = torch.zeros_like(generated).scatter_add(2, source, attention.float() * (-gate).sigmoid())
         probabilities: Tensor = generated + copied
-        return probabilities.clamp_min(1e-12).log()
+        return probabilities.clamp_min(1e-12)
 
     def next_log_probs(self, hidden: Tensor, attention: Tensor, state: DecoderState) -> Tensor:
         """Log-probabilities of every piece after the last token: (n, vocabulary) float32."""
@@ -376,8 +380,9 @@ class Seq2Seq(nn.Module):
                 values of the tokens before (n, heads, t, dim / heads).
 
         Returns:
-            (n, vocabulary) float32 log-probabilities of what follows; then of each decoder layer the token's own
-            keys and values (n, heads, 1, dim / heads), to be put into the cache.
+            (n, vocabulary) float32 probabilities of what follows; then of each decoder layer the token's own keys
+            and values (n, heads, 1, dim / heads), to be put into the cache. Logarithms are left to who needs them:
+            a graph compiler may take them one by one, and then they cost a tenth of the step.
         """
         x = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim) + code
         attention, new = x, []
@@ -387,7 +392,7 @@ class Seq2Seq(nn.Module):
             x, attention, keys, values = layer.step(x, own[:2], own[2:], source_mask, unseen)
             new += [keys, values]
         state = DecoderState(source, source_mask)
-        return self.next_log_probs(self.decoder_norm(x), attention.mean(dim=1), state), *new
+        return self.probabilities(self.decoder_norm(x), attention.mean(dim=1), state)[:, 0], *new
 
     def tied_layers(self) -> tuple[str, ...]:
         """The embedding is the output layer too."""

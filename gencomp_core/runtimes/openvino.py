@@ -7,9 +7,11 @@ shape, happen in a process of their own.
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,10 @@ from gencomp_core.runtimes.rewriting import rewritten
 from gencomp_core.runtimes.subject import Opened, Subject
 from gencomp_core.workloads.programs import Program, programs_of, stand_in_of
 
-EXPORT_VERSION = "3"
+EXPORT_VERSION = "4"
 """Raise when the same model is converted in another way."""
+WEIGHTS_ALONE = re.compile(r"int(\d) weights.*")
+INTEGER_INPUTS = re.compile(r"int8(?! weights)")
 
 
 def open_openvino(subject: Subject, *, stored: Path | None = None, precision: str = "f32") -> Opened:
@@ -115,17 +119,28 @@ def _convert(subject: Subject, folder: Path) -> None:
 def ran_as(ways: Mapping[str, int], stored: Mapping[str, int]) -> str:
     """What runs, in a few words.
 
+    OpenVINO 2026.4 multiplies by integer weights alone only in graphs where no layer has integer inputs; in others it
+    widens such weights when it compiles.
+
     Args:
         ways: number of layers that run in each way (`rewritten`).
         stored: bytes in the weights file, by type.
     """
+    if any(INTEGER_INPUTS.match(way) for way in ways):
+        ways = _together((WEIGHTS_ALONE.sub(r"float (weights stored in \1 bits)", way), n) for way, n in ways.items())
     words = ", ".join(f"{way} × {n}" for way, n in sorted(ways.items(), key=lambda pair: pair[0] == "float"))
-    in_4_bits = any("int4 weights" in way or "in 4 bits" in way for way in ways)
-    if in_4_bits and not {"i4", "u4"} & stored.keys():
+    if ("int4 weights" in words or "in 4 bits" in words) and not {"i4", "u4"} & stored.keys():
         words += "; the file holds no 4-bit weights"
-    if any(way.startswith(("int4 weights", "int8 weights")) for way in ways):
+    if any(WEIGHTS_ALONE.match(way) for way in ways):
         words += "; what integer weights meet is rounded to 8 bits at run time"
     return words
+
+
+def _together(ways: Iterable[tuple[str, int]]) -> Counter[str]:
+    total = Counter[str]()
+    for way, n in ways:
+        total[way] += n
+    return total
 
 
 def _described(program: Program) -> list[dict[str, Any]]:

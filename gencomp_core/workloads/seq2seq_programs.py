@@ -122,7 +122,7 @@ class StepState:
 class Seq2SeqStandIn(nn.Module):
     """What decoding and judging call of a `Seq2Seq`, its arithmetic done by two programs elsewhere.
 
-    `advance` gives log-probabilities where the network gives hidden states, because its step ends with them.
+    `advance` gives log-probabilities where the network gives hidden states, because its step ends with probabilities.
 
     Args:
         network: whose parameters and shape it shows.
@@ -178,15 +178,15 @@ class Seq2SeqStandIn(nn.Module):
         raise EvaluationError("Other runtimes decode and score, they do not train. Use --runtime eager.")
 
     def _next(self, tokens: Tensor, state: StepState) -> Tensor:
-        """One token: (n, 1) -> (n, vocabulary)."""
+        """Log-probabilities after one token: (n, 1) -> (n, vocabulary)."""
         state.make_room_()
         if state.position >= len(self.codes):
             self.codes = sinusoids(0, 2 * len(self.codes), self.codes.shape[1])
         state.tokens.copy_(tokens)
         state.code.copy_(self.codes[state.position])
-        log_probs, *new = self.step(*state.inputs)
+        probabilities, *new = self.step(*state.inputs)
         state.keep_(new)
-        return log_probs.clone()
+        return probabilities.log()
 
 
 def _decoder_layers(network: Seq2Seq) -> Iterator[DecoderLayer]:
