@@ -7,6 +7,8 @@ from pathlib import Path
 
 from gencomp_core.analysis.measurement import now
 from gencomp_core.analysis.planning.amounts import read_budgets
+from gencomp_core.analysis.planning.anchors import anchors_of
+from gencomp_core.analysis.planning.damage import Damages
 from gencomp_core.analysis.planning.menu import MENU
 from gencomp_core.analysis.planning.planner import check_given
 from gencomp_core.analysis.planning.pricing import price_list
@@ -84,15 +86,16 @@ def prepare(
     options: Sequence[LayerOption] = MENU,
     seed: int = 0,
 ) -> Generator[Progress, None, PlanBasis]:
-    """Scan and price options of a workload, and keep both."""
+    """Scan options of a workload, try some to the end, price all, and keep what was found."""
     scores = []
     for step in (scan or partial(fisher_scan, seed=seed))(workload, options):
         if isinstance(step, Progress):
             yield step
         else:
             scores.append(step)
+    anchors = yield from anchors_of(workload, Damages.of(scores), seed=seed)
     prices = yield from price_list(workload, options)
-    basis = PlanBasis(prices=prices, scores=tuple(scores), made_at=now())
+    basis = PlanBasis(prices=prices, scores=tuple(scores), anchors=anchors, made_at=now())
     save_basis(store, basis, version=BASIS_VERSION)
     return basis
 

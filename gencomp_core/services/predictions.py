@@ -94,7 +94,7 @@ def _instance(store: Store, workload: str, weights_hash: str, made_at: str, n_me
     basis = _basis(store, workload, weights_hash, made_at)
     if basis is None:
         raise PlanError(f"The scan of {workload} that plans rest on can't be read. Run 'gencomp plan' again.")
-    damages = Damages.of(basis.scores)
+    damages = Damages.of(basis.scores, basis.anchors)
     table = _with_weights(library.figures(store, workload))
     dense_ms = _dense_ms(table, weights_hash)
     facts = library.metric_of(workload)
