@@ -134,15 +134,7 @@ def main() -> None:
         heading = ["uniform", "bytes", facts.title]
         heading += [cell for kind in KINDS for cell in (f"{kind}: {facts.title}", "less uniform")]
         print(f"\n`{name}`, n = {n_samples}\n\n| {' | '.join(heading)} |\n{'|---' * len(heading)}|", flush=True)
-        bench: Bench | None = None
-
-        def compare(
-            uniform: Recipe, workload: Workload = workload, n: int = n_samples, choices: Any = choices
-        ) -> Result:
-            nonlocal bench
-            bench = bench or Bench(workload, n)
-            return compared(bench, choices, uniform)
-
+        bench = Bench(workload, n_samples)
         for fields in UNIFORM:
             uniform = Recipe.from_dict({"stages": [{"kind": "weight-quantization", **fields}]})
             key = f"planner-{name}-{n_samples}-{uniform.signature}"
