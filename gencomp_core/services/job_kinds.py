@@ -50,6 +50,7 @@ class JobKind:
 
 KINDS: Registry[JobKind] = Registry("job kind")
 KINDS.add("evaluate")(JobKind("Measurement", "gencomp_core.services.evaluating:evaluate"))
+KINDS.add("plan")(JobKind("Plan", "gencomp_core.services.planning:plan_job"))
 KINDS.add("sweep")(JobKind("Sweep", "gencomp_core.services.sweeping:sweep", "gencomp_core.services.sweeps:report"))
 
 
