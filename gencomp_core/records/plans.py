@@ -5,6 +5,7 @@ import json
 from typing import Any, Literal
 
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.records.anchors import Anchor
 from gencomp_core.records.base import Record
 from gencomp_core.records.footprints import PriceList
 from gencomp_core.records.metrics import Better
@@ -220,9 +221,11 @@ class PlanBasis(Record):
     Attributes:
         prices: of every layer and option.
         scores: of a scan.
+        anchors: what some options of single layers cost at the end of the generation.
         made_at: ISO date and time, UTC.
     """
 
     prices: PriceList
     scores: tuple[LayerScore, ...]
+    anchors: tuple[Anchor, ...] = ()
     made_at: str

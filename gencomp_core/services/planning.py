@@ -1,27 +1,28 @@
 """Plans: scan and price a workload once, then choose under budgets."""
 
 import json
-from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import partial
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gencomp_core.analysis.measurement import now
 from gencomp_core.analysis.planning.amounts import read_budgets
+from gencomp_core.analysis.planning.anchors import anchors_of
+from gencomp_core.analysis.planning.damage import Damages
 from gencomp_core.analysis.planning.menu import MENU
 from gencomp_core.analysis.planning.planner import check_given
 from gencomp_core.analysis.planning.pricing import price_list
 from gencomp_core.errors import PlanError
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import LayerOption, LayerScore, Progress
+from gencomp_core.records import LayerOption, Progress
 from gencomp_core.records.plans import Budgets, Plan, PlanBasis
 from gencomp_core.services.measuring import Report, ignore
 from gencomp_core.services.predictions import BASIS_VERSION, planned
+from gencomp_core.services.scanning import scan
 from gencomp_core.store import Store
 from gencomp_core.store.predictions import load_basis, save_basis
 from gencomp_core.workloads import card_of, load_workload
 from gencomp_core.workloads.base import Workload
-
-Scan = Callable[[Workload, Sequence[LayerOption]], Iterable[LayerScore | Progress]]
 
 
 def plan(
@@ -29,7 +30,6 @@ def plan(
     workload: str,
     budgets: Budgets,
     *,
-    scan: Scan | None = None,
     options: Sequence[LayerOption] = MENU,
     again: bool = False,
     seed: int = 0,
@@ -38,7 +38,6 @@ def plan(
     """The plan for a workload under budgets; scanned and priced first where that was not done for these weights.
 
     Args:
-        scan: yields the score of every option of every layer, and its progress; the Fisher scan without it.
         options: of each layer, where it is scanned.
         again: scan anew.
         seed: of the scan's samples.
@@ -47,7 +46,7 @@ def plan(
     Raises:
         PlanError: no budget, or budgets that no choice keeps.
     """
-    steps = plan_steps(store, workload, budgets, scan=scan, options=options, again=again, seed=seed)
+    steps = plan_steps(store, workload, budgets, options=options, again=again, seed=seed)
     while True:
         try:
             report(next(steps))
@@ -61,7 +60,6 @@ def plan_steps(
     workload: str,
     budgets: Budgets,
     *,
-    scan: Scan | None = None,
     options: Sequence[LayerOption] = MENU,
     again: bool = False,
     seed: int = 0,
@@ -71,42 +69,22 @@ def plan_steps(
     loaded = load_workload(workload)
     known = load_basis(store, loaded.name, loaded.weights_hash, version=BASIS_VERSION)
     if known is None or again:
-        yield from prepare(store, loaded, scan=scan, options=options, seed=seed)
+        yield from prepare(store, loaded, options=options, seed=seed)
     yield Progress("planning", 0, 1)
     return planned(store, loaded.name, budgets)
 
 
 def prepare(
-    store: Store,
-    workload: Workload,
-    *,
-    scan: Scan | None = None,
-    options: Sequence[LayerOption] = MENU,
-    seed: int = 0,
+    store: Store, workload: Workload, *, options: Sequence[LayerOption] = MENU, seed: int = 0
 ) -> Generator[Progress, None, PlanBasis]:
-    """Scan and price options of a workload, and keep both."""
-    scores = []
-    for step in (scan or partial(fisher_scan, seed=seed))(workload, options):
-        if isinstance(step, Progress):
-            yield step
-        else:
-            scores.append(step)
+    """Scan options of a workload, try some to the end, price all, and keep what was found."""
+    report = yield from scan(store, workload, method="fisher", options=options, seed=seed)
+    scores = tuple(score for score in report.scores if score.position is None)
+    anchors = yield from anchors_of(workload, Damages.of(scores), seed=seed)
     prices = yield from price_list(workload, options)
-    basis = PlanBasis(prices=prices, scores=tuple(scores), made_at=now())
+    basis = PlanBasis(prices=prices, scores=scores, anchors=anchors, made_at=now())
     save_basis(store, basis, version=BASIS_VERSION)
     return basis
-
-
-def fisher_scan(
-    workload: Workload, options: Sequence[LayerOption], *, seed: int = 0
-) -> Iterable[LayerScore | Progress]:
-    """Scores of all layers and options from one pass, with the progress between them."""
-    from gencomp_core.analysis.sensitivity.scan import (  # type: ignore
-        scan_request,
-        scan_steps,
-    )
-
-    yield from scan_steps(workload, scan_request(workload, method="fisher", seed=seed), options)
 
 
 def budgets_of(
@@ -138,3 +116,18 @@ def write_recipe(found: Plan, path: Path) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise PlanError(f"--out {path} can't be written ({error.strerror or error}). Choose another file.") from None
+
+
+def plan_job(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress, None, dict[str, Any]]:
+    """A plan as a job: what the button on Explore starts.
+
+    Args:
+        parameters: `workload`, and optionally `max_size`, `max_latency`, `max_macs`, `max_loss`, `seed`, `rescan`.
+    """
+    workload = parameters["workload"]
+    amounts = {name: parameters.get(f"max_{name}") for name in ("size", "latency", "macs", "loss")}
+    found = yield from plan_steps(
+        store, workload, budgets_of(workload, **amounts), again=bool(parameters.get("rescan")),
+        seed=parameters.get("seed") or 0,
+    )  # fmt: skip
+    return found.model_dump(mode="json")

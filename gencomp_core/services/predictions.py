@@ -40,12 +40,23 @@ def instance_of(store: Store, workload: str) -> Instance:
     Raises:
         PlanError: the workload was never scanned for it.
     """
+    basis = basis_of(store, workload)
+    return _instance(store, workload, basis.prices.weights_hash, basis.made_at, store.count())
+
+
+def basis_of(store: Store, workload: str) -> PlanBasis:
+    """The scores, anchors and prices that plans of a workload rest on.
+
+    Raises:
+        PlanError: the workload was never scanned for it.
+    """
     key = basis_key(store, workload, version=BASIS_VERSION)
-    if key is None:
+    basis = None if key is None else _basis(store, workload, *key)
+    if basis is None:
         raise PlanError(
             f"{workload} has no scan to predict from. Run 'gencomp plan {workload} --max-size 1MB' once, which scans."
         )
-    return _instance(store, workload, *key, store.count())
+    return basis
 
 
 def predicted(store: Store, workload: str, recipe: Recipe) -> Prediction | str:
@@ -92,9 +103,8 @@ def _basis(store: Store, workload: str, weights_hash: str, made_at: str) -> Plan
 def _instance(store: Store, workload: str, weights_hash: str, made_at: str, n_measurements: int) -> Instance:
     """Made anew when something was measured, which refits the relation to quality."""
     basis = _basis(store, workload, weights_hash, made_at)
-    if basis is None:
-        raise PlanError(f"The scan of {workload} that plans rest on can't be read. Run 'gencomp plan' again.")
-    damages = Damages.of(basis.scores)
+    assert basis is not None
+    damages = Damages.of(basis.scores, basis.anchors)
     table = _with_weights(library.figures(store, workload))
     dense_ms = _dense_ms(table, weights_hash)
     facts = library.metric_of(workload)

@@ -44,6 +44,7 @@ def scan(
     levels: Levels | None = None,
     group_sizes: Sequence[int | None] = (None,),
     sampling: Settings | None = None,
+    options: Sequence[LayerOption] | None = None,
 ) -> Generator[Progress, None, ScanReport]:
     """Scan a workload, as far as its scores are not kept yet; yields progress, returns the report.
 
@@ -58,6 +59,7 @@ def scan(
         levels: in place of the usual ones, by axis.
         group_sizes: weights that share a scale, for every width; None is one scale a channel.
         sampling: settings of `metric` that differ from the workload's defaults.
+        options: in place of those of the axes.
 
     Raises:
         EvaluationError: a value that is out of range, or outputs that the method can't use.
@@ -66,7 +68,7 @@ def scan(
     request = scan_request(
         workload, method=method, direction=direction, n_samples=n_samples, seed=seed, sampling=sampling
     )
-    options = options_for(axes, levels=levels, group_sizes=group_sizes)
+    options = options or options_for(axes, levels=levels, group_sizes=group_sizes)
     kept = kept_scores(store, request.signature)
     known = {(score.layer, score.option) for score in kept}
     started = time.perf_counter()

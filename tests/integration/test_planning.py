@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,21 +10,18 @@ from gencomp_core.analysis.measurement import now
 from gencomp_core.artifact.packing import pack
 from gencomp_core.errors import PlanError
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import EvaluationRequest, LayerOption, LayerScore
+from gencomp_core.records import EvaluationRequest, LayerOption
 from gencomp_core.records.plans import Budgets, Loss, Prediction
 from gencomp_core.services import predictions
 from gencomp_core.services.planning import plan, write_recipe
 from gencomp_core.store import Store
 from gencomp_core.variant import compress
 from gencomp_core.workloads import load_workload
-from gencomp_core.workloads.base import Workload
 from tests.made import measurement
-from tests.made_scores import scores_by_squared_error
 from tests.tiny import pruning, quantization, recipe
 
 NAME = "plugin:tests.tiny:TinyVAE"
 LONG_AGO = "2026-01-01T00:00:00+00:00"
-SCANS: list[int] = []
 OPTIONS = [
     *(LayerOption(sparsity=level) for level in (0.1, 0.3, 0.5, 0.7)),
     *(LayerOption(bits=bits, group_size=size) for bits in (8, 6, 5, 4, 3, 2) for size in (None, 64)),
@@ -34,15 +30,10 @@ OPTIONS = [
 ]
 
 
-def scan(workload: Workload, options: Sequence[LayerOption]) -> list[LayerScore]:
-    SCANS.append(len(options))
-    return scores_by_squared_error(workload, options)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     made = Store(f"sqlite:///{tmp_path_factory.mktemp('planning') / 'store.db'}")
-    plan(made, NAME, Budgets(size_bytes=10**9), scan=scan, options=OPTIONS)
+    plan(made, NAME, Budgets(size_bytes=10**9), options=OPTIONS)
     return made
 
 
@@ -68,21 +59,24 @@ def measured(
 
 
 def test_layers_are_scanned_once_and_plans_are_kept_as_predictions(store: Store) -> None:
-    assert len(SCANS) == 1
-    found = plan(store, NAME, Budgets(size_bytes=60_000), scan=scan, options=OPTIONS)
-    assert len(SCANS) == 1
+    made_at = predictions.basis_of(store, NAME).made_at
+    steps: list[str] = []
+    found = plan(store, NAME, Budgets(size_bytes=60_000), options=OPTIONS, report=lambda own: steps.append(own.what))
+    assert steps == ["planning"]
+    assert predictions.basis_of(store, NAME).made_at == made_at
     assert found.predicted.size_bytes == file_bytes(Recipe.from_dict(found.recipe)) <= 60_000
     table = predictions.ledger(store, NAME)
     row = table[table["recipe_signature"] == Recipe.from_dict(found.recipe).signature].iloc[0]
     assert (row["source"], row["size_predicted"]) == ("plan", found.predicted.size_bytes)
-    plan(store, NAME, Budgets(size_bytes=60_000), scan=scan, options=OPTIONS)
+    plan(store, NAME, Budgets(size_bytes=60_000), options=OPTIONS)
     assert len(predictions.ledger(store, NAME)) == len(table)
 
 
 def test_without_a_budget_nothing_is_scanned(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     with pytest.raises(PlanError, match="--max-size, --max-latency, --max-macs or --max-loss"):
-        plan(Store(f"sqlite:///{tmp_path / 'store.db'}"), NAME, Budgets(), scan=scan, options=OPTIONS)
-    assert len(SCANS) == 1
+        plan(store, NAME, Budgets(), options=OPTIONS)
+    assert not predictions.can_predict(store, NAME)
 
 
 @pytest.mark.parametrize(

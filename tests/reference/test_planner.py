@@ -154,5 +154,7 @@ def test_several_budgets_are_kept_together(small: Instance) -> None:
     found = make_plan(made, budgets).predicted
     assert found.size_bytes <= budgets.size_bytes
     assert found.latency_ms <= 13.5
+    loose = make_plan(made, Budgets(size_bytes=budgets.size_bytes, latency_ms=1e6))
+    assert loose.binding == ("size_bytes",)
     best = min(damage for size, ms, damage in every if size <= budgets.size_bytes - 16 and ms <= 13.5)
     assert found.damage <= best * (1 + 1e-9)

@@ -4,17 +4,19 @@ Scores are made monotone first: compressing a layer more never counts as better.
 interpolated; pruning and rounding that were not scored together add up. Damages of layers add up.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from gencomp_core.records import LayerOption, LayerScore, ScanMethod
+from gencomp_core.records.anchors import Anchor
 
 _ERROR_PER_BIT = float(np.log(4.0))  # each bit halves the step, and the squared error is a quarter
 _SMALL_SPARSITY_POWER = 3.0  # the smallest weights of a density that is flat at 0: their squares sum up to s³
 _TINY = 1e-30
+_MOST_FACTOR = 1e4
 
 
 def is_milder(first: LayerOption, second: LayerOption) -> bool:
@@ -71,6 +73,25 @@ class LayerDamage:
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
 
+    def scaled(self, tried: Mapping[LayerOption, float]) -> "LayerDamage":
+        """Damages scaled to what options of the same kind were found to cost.
+
+        The factor is straight in the logarithm between tried options, by their damage, and the same beyond them.
+        Zeroing and rounding have factors of their own; where both are done, each has its share of the damage.
+        """
+        known = {option: error for option, error in tried.items() if self.scored.get(option, 0.0) > 0 and error > 0}
+        if not known:
+            return self
+        zeroing = _factors({self.scored[own]: error for own, error in known.items() if own.bits is None})
+        rounding = _factors({self.scored[own]: error for own, error in known.items() if own.bits is not None})
+        scaled = []
+        for option, damage in self.scored.items():
+            of_zeros = min(damage, self.of(LayerOption(sparsity=option.sparsity)) or 0.0)
+            of_zeros = damage if option.bits is None else of_zeros
+            scaled.append(of_zeros * zeroing(of_zeros) + (damage - of_zeros) * rounding(damage - of_zeros))
+        options = list(self.scored)
+        return LayerDamage(dict(zip(options, map(float, monotone(options, scaled)), strict=True)))
+
     @cached_property
     def options(self) -> tuple[LayerOption, ...]:
         """What can be planned with: scored options, and what was scored of pruning with what was scored of rounding."""
@@ -117,10 +138,16 @@ class Damages:
     method: ScanMethod
 
     @classmethod
-    def of(cls, scores: Iterable[LayerScore], *, method: ScanMethod = "fisher") -> "Damages":
+    def of(
+        cls, scores: Iterable[LayerScore], anchors: Iterable[Anchor] = (), *, method: ScanMethod = "fisher"
+    ) -> "Damages":
         """From the scores of one method for each layer alone, over the whole generation; others are left out.
 
         Options whose damage is not finite are unsafe, and are left out too.
+
+        Args:
+            anchors: what some options were found to cost at the end of the generation; the scores of their layers
+                are scaled to that.
         """
         found: dict[str, dict[LayerOption, float]] = {}
         for score in scores:
@@ -131,7 +158,10 @@ class Damages:
             name: LayerDamage(dict(zip(own, map(float, monotone(list(own), list(own.values()))), strict=True)))
             for name, own in found.items()
         }
-        return cls(layers, method)
+        tried: dict[str, dict[LayerOption, float]] = {}
+        for anchor in anchors:
+            tried.setdefault(anchor.layer, {})[anchor.option] = anchor.error
+        return cls({name: own.scaled(tried.get(name, {})) for name, own in layers.items()}, method)
 
     def of_layer(self, layer: str, option: LayerOption) -> float | None:
         """Damage of an option of a layer; None where that is not known."""
@@ -149,6 +179,15 @@ class Damages:
                 return f"The scan holds nothing like what is done to {layer}."
             total += damage
         return total
+
+
+def _factors(errors: Mapping[float, float]) -> Callable[[float], float]:
+    """Factor from damage to error, by damage."""
+    if not errors:
+        return lambda damage: 1.0
+    damages = sorted(errors)
+    logs = [np.log(np.clip(errors[damage] / damage, 1 / _MOST_FACTOR, _MOST_FACTOR)) for damage in damages]
+    return lambda damage: float(np.exp(np.interp(np.log(max(damage, _TINY)), np.log(damages), logs)))
 
 
 def _between_sparsities(points: Mapping[float, float], sparsity: float) -> float | None:

@@ -130,7 +130,7 @@ def _shadow_prices(
             more = {**limits, name: limit + step}
         if minimise == "size_bytes":
             more.pop("size_bytes", None)
-        if not _binds(instance, minimise, limits, name, now):
+        if not _binds(instance, minimise, limits, name, now, offset):
             continue
         found = about_best(instance, minimise, more, offset=offset, gap=ROUGH)
         if found is None or instance.total(minimise, found.options) >= now:  # options lie further apart than the step
@@ -148,10 +148,12 @@ def _shadow_prices(
         )
 
 
-def _binds(instance: Instance, minimise: Total, limits: Mapping[Total, float], name: Total, now: float) -> bool:
+def _binds(
+    instance: Instance, minimise: Total, limits: Mapping[Total, float], name: Total, now: float, offset: float
+) -> bool:
     """Whether the plan would be better without a budget."""
     others = {other: limit for other, limit in limits.items() if other != name and other != minimise}
-    found = about_best(instance, minimise, others, gap=ROUGH)
+    found = about_best(instance, minimise, others, offset=offset, gap=ROUGH)
     return found is not None and now - instance.total(minimise, found.options) > LEAST_GAIN * now
 
 
