@@ -141,6 +141,26 @@ def finished(steps: Generator[Progress, None, Result], report: Callable[[Progres
             return result
 
 
+def print_search(found: Mapping[str, Any]) -> None:
+    """The frontier that a search found, and what it asked for that."""
+    name = found["x"].split(":")[0]
+    table = Table("title", name, "quality", "interval", "against dense", "", box=None)
+    for row in found["frontier"]:
+        quality, change = row["quality"], row["change"]
+        mark = "knee" if row["is_knee"] else ("" if row["on_line"] else "tied")
+        interval = f"[{quality['low']:.2f}, {quality['high']:.2f}]"
+        against = f"{change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]" if change else ""
+        table.add_row(escape(row["title"]), f"{row[name]:,.4g}", f"{quality['value']:.2f}", interval, against, mark)
+    out.print(table)
+    asked = ", ".join(
+        f"{own['n_asked']} over {own['n_samples']} samples ({own['n_known']} known before)"
+        for own in found["evaluations"]
+    )
+    area = found["hypervolume"]
+    shown = f" Hypervolume {area['value']:.4g} {area['unit']}." if area else ""
+    out.print(f"{len(found['trials'])} configurations: {asked}; {found['seconds']:.0f} s.{shown}", markup=False)
+
+
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")

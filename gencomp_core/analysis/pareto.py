@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 Direction = Literal["lower", "higher"]
+N_USUAL_LOSSES = 10
 
 
 def on_frontier(cost: np.ndarray, low: np.ndarray, high: np.ndarray, *, better: Direction = "lower") -> np.ndarray:
@@ -60,23 +61,63 @@ def knee(cost: np.ndarray, value: np.ndarray, *, better: Direction = "lower") ->
     return int(np.argmax(distance))
 
 
-def frontier_table(table: pd.DataFrame, *, x: str, better: Direction = "lower") -> pd.DataFrame:
+def hypervolume(
+    cost: np.ndarray, value: np.ndarray, *, reference: tuple[float, float], better: Direction = "lower"
+) -> float:
+    """Area of all that some point equals or beats and that beats the reference point. Exact, in O(n log n).
+
+    Source: Zitzler & Thiele 1998, "Multiobjective optimization using evolutionary algorithms" (the S metric).
+
+    Args:
+        cost, value: (n,) finite; points beyond the reference add nothing.
+        reference: cost and value, both worse than what is worth having.
+
+    Returns:
+        In units of cost times units of value; 0 when no point beats the reference.
+    """
+    sign = 1 if better == "lower" else -1
+    most, worst = reference[0], sign * reference[1]
+    kept = strict_frontier(cost, value, better=better) & (cost < most) & (sign * value < worst)
+    order = np.argsort(cost[kept])
+    steps, heights = cost[kept][order], sign * value[kept][order]
+    widths = np.diff(np.append(steps, most))
+    return float(np.sum(widths * (worst - heights)))
+
+
+def reference_point(
+    cost: np.ndarray, *, dense_quality: float, usual_loss: float, better: Direction = "lower"
+) -> tuple[float, float]:
+    """What a hypervolume is counted up to: the largest cost, and dense's quality worsened by ten usual losses.
+
+    Twice the dense FID or four fifths of the dense BLEU: a configuration beyond is of no use, and adds nothing.
+
+    Args:
+        cost: (n,) of all configurations that are compared, dense among them.
+        usual_loss: `MetricFacts.usual_loss`, a fraction.
+    """
+    lost = N_USUAL_LOSSES * usual_loss * dense_quality
+    return float(cost.max()), dense_quality + lost if better == "lower" else dense_quality - lost
+
+
+def frontier_table(table: pd.DataFrame, *, x: str, y: str = "quality", better: Direction = "lower") -> pd.DataFrame:
     """Rows that can be placed, with `on_frontier` (ties kept), `on_line` (by value) and `is_knee`.
 
     Args:
-        table: measurements with columns `x`, `quality`, `quality_low`, `quality_high`.
+        table: measurements with columns `x`, `y`, `y_low`, `y_high`.
         x: cost column.
+        y: column of the quality, or of another figure.
+        better: direction of `y`.
     """
-    placed = table.dropna(subset=[x, "quality"]).copy()
+    placed = table.dropna(subset=[x, y]).copy()
     if placed.empty:
         return placed.assign(**{name: pd.Series(dtype=bool) for name in ("on_frontier", "on_line", "is_knee")})
     cost = placed[x].to_numpy(float)
-    low, high = placed["quality_low"].to_numpy(float), placed["quality_high"].to_numpy(float)
+    low, high = placed[f"{y}_low"].to_numpy(float), placed[f"{y}_high"].to_numpy(float)
     placed["on_frontier"] = on_frontier(cost, low, high, better=better)
-    placed["on_line"] = strict_frontier(cost, placed["quality"].to_numpy(float), better=better)
+    placed["on_line"] = strict_frontier(cost, placed[y].to_numpy(float), better=better)
     placed["is_knee"] = False
     line = placed[placed["on_line"]]
-    position = knee(line[x].to_numpy(float), line["quality"].to_numpy(float), better=better)
+    position = knee(line[x].to_numpy(float), line[y].to_numpy(float), better=better)
     if position is not None:
         placed.loc[line.index[position], "is_knee"] = True
     return placed

@@ -24,6 +24,8 @@ from gencomp_core.workloads.base import TextWorkload
 
 N_RESAMPLES = 1000
 READ_TOGETHER = 20
+KEPT_PROMPTS = 40
+"""First prompts of which dense's predictions are kept by a judge: a search asks for them again and again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +127,16 @@ class TextJudge:
         for start in range(0, n, READ_TOGETHER):
             stop = min(n, start + READ_TOGETHER)
             own, targets, real = workload.log_probs(model, start, stop)
-            dense, _, _ = workload.log_probs(workload.model, start, stop)
-            parts.append(PieceScores.of(own, dense, targets, real))
+            parts.append(PieceScores.of(own, self._dense_log_probs(start, stop), targets, real))
         return PieceScores.joined(parts)
+
+    def _dense_log_probs(self, start: int, stop: int) -> Tensor:
+        known = self._known_log_probs.get((start, stop))
+        if known is None:
+            known, _, _ = self.workload.log_probs(self.workload.model, start, stop)
+            if stop <= KEPT_PROMPTS:
+                self._known_log_probs[start, stop] = known
+        return known
 
     def _baselines(self, n: int) -> dict[str, float]:
         if n not in self._known_baselines:
@@ -135,6 +144,10 @@ class TextJudge:
             answers = self.workload.baselines(n)
             self._known_baselines[n] = {name: bleu(texts, references).value for name, texts in answers.items()}
         return self._known_baselines[n]
+
+    @cached_property
+    def _known_log_probs(self) -> dict[tuple[int, int], Tensor]:
+        return {}
 
     @cached_property
     def _known_baselines(self) -> dict[int, dict[str, float]]:

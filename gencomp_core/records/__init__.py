@@ -39,6 +39,7 @@ from gencomp_core.records.scores import (
     ScanRequest,
     ScoreAxis,
 )
+from gencomp_core.records.search import Screening, Trial, Verdict
 
 __all__ = [
     "ACTIVE",
@@ -75,10 +76,13 @@ __all__ = [
     "ScanReport",
     "ScanRequest",
     "ScoreAxis",
+    "Screening",
     "Status",
     "Study",
     "TensorCost",
     "TrainingRecord",
+    "Trial",
+    "Verdict",
     "WorkerIdentity",
     "job_signature",
 ]

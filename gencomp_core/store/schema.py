@@ -175,3 +175,11 @@ layer_scores = Table(
     Column("document", Text, nullable=False),  # scores over the whole generation
     Column("positions", Text, nullable=False),  # those of single positions, which are many and seldom read
 )
+
+screenings = Table(
+    "screenings",
+    metadata,
+    Column("signature", String(16), primary_key=True),
+    Column("workload", String, nullable=False),
+    Column("document", Text, nullable=False),
+)

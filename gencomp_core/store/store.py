@@ -19,7 +19,7 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Latency, Measurement, RuntimeQuality
 from gencomp_core.store.schema import latencies, measurements, pictures, runtime_qualities
 
-KNOWN_VERSIONS = ("0001", "0003", "0004", "0005", "0006")
+KNOWN_VERSIONS = ("0001", "0003", "0004", "0005", "0006", "0007")
 HEAD = KNOWN_VERSIONS[-1]
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x67656E63  # any number that other programs on the server don't use
