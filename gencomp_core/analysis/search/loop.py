@@ -109,9 +109,9 @@ class _Search:
             alive = [known for known in alive if rung in known.found]
             beaten = beaten_by([self._standing(known, rung) for known in alive])
             for known, by in zip(alive, beaten, strict=True):
-                if by is not None:
+                if by is not None and known is not dense:
                     yield self._trial(known, rung, "dropped", f"trial {alive[by].number} is surely better")
-            alive = [known for known, by in zip(alive, beaten, strict=True) if by is None]
+            alive = [known for known, by in zip(alive, beaten, strict=True) if by is None or known is dense]
         yield from self._measure_all(dense, [known for known in alive if known is not dense])
 
     def _try_all(self) -> Iterator[Trial]:
