@@ -51,6 +51,7 @@ class JobKind:
 KINDS: Registry[JobKind] = Registry("job kind")
 KINDS.add("evaluate")(JobKind("Measurement", "gencomp_core.services.evaluating:evaluate"))
 KINDS.add("sweep")(JobKind("Sweep", "gencomp_core.services.sweeping:sweep", "gencomp_core.services.sweeps:report"))
+KINDS.add("search")(JobKind("Search", "gencomp_core.services.searching:search"))
 
 
 def command_line(kind: str, parameters: Mapping[str, Any], folder: Path | None = None) -> str:
