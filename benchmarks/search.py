@@ -18,22 +18,13 @@ from benchmarks.kept import Result
 from benchmarks.search_grid import N_FULL, measured
 from gencomp_core.analysis.pareto import hypervolume, reference_point
 from gencomp_core.analysis.search.loop import SearchPlan, search
-from gencomp_core.analysis.search.space import Space
+from gencomp_core.analysis.search.space import Space, default_grid
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import METRICS, Estimate, Screening
 from gencomp_core.workloads import card_of
 
 RUNGS = {"fid": 50, "bleu": 20}
 SEEDS = (0, 1, 2)
-TEMPLATE: list[dict[str, Any]] = [
-    {"kind": "magnitude-pruning", "scope": ["layer", "global"], "sparsity": ["skip", 0.3, 0.5, 0.6, 0.7, 0.8]},
-    {
-        "kind": "weight-quantization",
-        "bits": ["skip", 8, 6, 5, 4, 3, 2],
-        "group_size": [None, 64, 32],
-        "clipping": ["none", "mse"],
-    },
-]
 
 
 @dataclass
@@ -56,7 +47,7 @@ class Replay:
         result = self.results[recipe.signature]
         rung = result["rungs"][str(n_samples)]
         judged = self.asks_quality
-        seconds = result["ship_seconds"] + rung["drift_seconds"]
+        seconds = result["ship_seconds"] + rung["damage_seconds"]
         seconds += rung["draw_seconds"] + rung["quality_seconds"] if judged else 0.0
         self.seconds["screening"] += seconds
         return self._found(result, n_samples, seconds, rung, judged)
@@ -78,7 +69,7 @@ class Replay:
             costs={"size_bytes": result["size_bytes"]},
             quality=Estimate(**rung["quality"]) if judged else None,
             change=Estimate(**rung["change"]) if judged else None,
-            drift=Estimate(**rung["drift"]) if "drift" in rung else None,
+            damage=Estimate(**rung["damage"]) if "damage" in rung else None,
             seconds=seconds,
         )
 
@@ -140,7 +131,7 @@ def searched(grid: Grid, name: str, plan: SearchPlan) -> Run:
     """Replay one search."""
     replay = Replay(name, grid.results, grid.n_full, asks_quality=grid.metric == "fid")
     started = time.process_time()
-    steps = list(search(Space.of(TEMPLATE), replay, plan))
+    steps = list(search(Space.of(default_grid("size_bytes")), replay, plan))
     replay.seconds["searching"] = time.process_time() - started
     full = [Recipe.from_dict(step.recipe).signature for step in steps if step.verdict == "full"]
     screened = {step.number for step in steps if step.rung < len(plan.rungs) - 1}

@@ -23,7 +23,7 @@ from gencomp_core.workloads.base import Workload, makes_texts
 
 N_FULL = {"fid": 1000, "bleu": 200}
 N_QUALITY = {"fid": (50, 100, 250), "bleu": (40, 100)}
-N_DRIFT = {"fid": (50, 100, 250, 1000), "bleu": (20, 40)}
+N_DAMAGE = {"fid": (50, 100), "bleu": (20, 40)}
 T = TypeVar("T")
 
 
@@ -75,7 +75,7 @@ class Grid:
             self.judge.quality(self.dense.first(n), self.dense.first(n))  # references and baselines are read once
 
     def measure(self, recipe: Recipe) -> Result:
-        """Bytes, quality and drift of a recipe at each number of samples, with the seconds of each step."""
+        """Bytes, quality and damage of a recipe at each number of samples, with the seconds of each step."""
         shipped, seconds = timed(lambda: Shipped.of(self.workload, recipe))
         found: Result = {
             "recipe": recipe.to_dict(),
@@ -101,10 +101,12 @@ class Grid:
                 "quality": {"value": quality.value, "low": quality.low, "high": quality.high},
                 "change": change.model_dump(),
             }
-        for n in N_DRIFT[metric]:
+        for n in N_DAMAGE[metric]:
             first = self.dense.first(n) if makes_texts(self.workload) else samples.first(n)
-            drift, seconds = timed(lambda n=n, first=first: self.judge.drift(shipped.model, first, self.dense.first(n)))
-            found["rungs"].setdefault(n, {}).update(drift=drift.model_dump(), drift_seconds=seconds)
+            damage, seconds = timed(
+                lambda n=n, first=first: self.judge.damage(shipped.model, first, self.dense.first(n))
+            )
+            found["rungs"].setdefault(n, {}).update(damage=damage.model_dump(), damage_seconds=seconds)
         return found
 
 

@@ -18,7 +18,6 @@ from gencomp_core.printing import (
     count,
     err,
     finished,
-    followed,
     out,
     print_jobs,
     print_json,
@@ -407,40 +406,6 @@ def pareto(
 
 
 @app.command()
-def search(
-    workload: str,
-    trials: Annotated[int, typer.Option("--trials", min=2, max=10_000, help="Configurations to try.")] = 60,
-    grid: Annotated[
-        Path | None, typer.Option("--grid", help="Stages with lists of values, YAML; a space for any workload without.")
-    ] = None,
-    x: Annotated[str, typer.Option("--x", help="Cost: size_bytes, macs or latency_ms:RUNTIME:BATCH.")] = "size_bytes",
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Of a full measurement: as most stored ones without it.")
-    ] = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", min=0.05, help="End after so long.")] = None,
-    extractor: Annotated[str | None, typer.Option("--extractor", help="Feature space of images.")] = None,
-    sampling: Sampling = None,
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    seed: Seed = 0,
-    threads: Threads = None,
-) -> None:
-    """Find the frontier: try many configurations over few samples, measure those that nothing surely beats."""
-    from gencomp_core.services.searching import read_grid, search_frontier
-
-    _use(threads)
-    parameters = {
-        "workload": workload, "trials": trials, "grid": read_grid(grid) if grid else None, "x": x, "samples": samples,
-        "minutes": minutes, "seed": seed, "set": _settings(sampling), "extractor": extractor,
-    }  # fmt: skip
-    found = followed(search_frontier(_open(store), parameters))
-    if as_json:
-        return print_json(found)
-    print_search(found)
-    return None
-
-
-@app.command()
 def report(
     target: str,
     file: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
@@ -540,6 +505,44 @@ def sweep(
     err.print(cost.sentence(), markup=False)
     job = foreground.run(opened, "sweep", parameters, background=background, retry=retry)
     _print_ended(opened, job, as_json)
+
+
+@app.command()
+def search(
+    workload: str,
+    trials: Annotated[int, typer.Option("--trials", min=2, max=10_000, help="Configurations to try.")] = 60,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="Grid file, of stages; without it a grid for any workload.")
+    ] = None,
+    x: Annotated[str, typer.Option("--x", help="Cost: size_bytes, macs or latency_ms:RUNTIME:BATCH.")] = "size_bytes",
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Of a full measurement; without it as most stored ones.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="End after so long.")] = None,
+    extractor: Annotated[str | None, typer.Option("--extractor", help="Feature space of images.")] = None,
+    sampling: Sampling = None,
+    background: Background = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Find the frontier: try many configurations over few samples, measure those that nothing surely beats."""
+    from gencomp_core import foreground
+    from gencomp_core.analysis.grid import Grid
+
+    _use(threads)
+    parameters = {
+        "workload": workload, "trials": trials, "grid": dict(Grid.from_file(grid).plain) if grid else None, "x": x,
+        "samples": samples, "minutes": minutes, "extractor": extractor, "set": _settings(sampling) or None,
+        "seed": seed, "threads": threads,
+    }  # fmt: skip
+    opened = _open(store)
+    job = foreground.run(opened, "search", parameters, background=background)
+    if job.result is None or as_json:
+        return _print_ended(opened, job, as_json)
+    print_search(job.result)
+    return None
 
 
 @app.command()

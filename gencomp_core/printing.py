@@ -171,17 +171,6 @@ def finished(steps: Generator[Progress, None, Result], report: Callable[[Progres
             return result
 
 
-def followed(steps: Generator[Progress, None, Found]) -> Found:
-    """What a long computation returns, with its progress on stderr."""
-    report = reporter()
-    while True:
-        try:
-            report(next(steps))
-        except StopIteration as finished:
-            found: Found = finished.value
-            return found
-
-
 def print_search(found: Mapping[str, Any]) -> None:
     """The frontier that a search found, and what it asked for that."""
     name = found["x"].split(":")[0]
@@ -191,7 +180,7 @@ def print_search(found: Mapping[str, Any]) -> None:
         mark = "knee" if row["is_knee"] else ("" if row["on_line"] else "tied")
         interval = f"[{quality['low']:.2f}, {quality['high']:.2f}]"
         against = f"{change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]" if change else ""
-        table.add_row(row["title"], f"{row[name]:,.4g}", f"{quality['value']:.2f}", interval, against, mark)
+        table.add_row(escape(row["title"]), f"{row[name]:,.4g}", f"{quality['value']:.2f}", interval, against, mark)
     out.print(table)
     asked = ", ".join(
         f"{own['n_asked']} over {own['n_samples']} samples ({own['n_known']} known before)"

@@ -10,7 +10,7 @@ from gencomp_core.analysis.judging import estimate
 from gencomp_core.evaluate import fid as fid_metric
 from gencomp_core.evaluate.diversity import modes_hit, same_class_diversity
 from gencomp_core.evaluate.features import classify, feature_spaces
-from gencomp_core.evaluate.fidelity import fidelity, psnr
+from gencomp_core.evaluate.fidelity import feature_distance, fidelity, psnr
 from gencomp_core.evaluate.intervals import centred_interval, mean_interval
 from gencomp_core.evaluate.kid import kid
 from gencomp_core.evaluate.latent import active_units
@@ -105,6 +105,14 @@ class ImageJudge:
     def drift(self, model: nn.Module, samples: ImageSamples, dense: ImageSamples) -> Estimate:
         """Same-seed PSNR."""
         return estimate(mean_interval(psnr(samples.images, dense.images)))
+
+    def damage(self, model: nn.Module, samples: ImageSamples, dense: ImageSamples) -> Estimate:
+        """Same-seed squared distance in feature space.
+
+        Pairing samples by seed is one way to carry one distribution over to the other, so that the mean is an upper
+        bound of the squared Wasserstein distance between them, of which FID is the Gaussian form.
+        """
+        return estimate(mean_interval(feature_distance(samples.features, dense.features).square()))
 
     def fidelity(self, model: nn.Module, samples: ImageSamples, dense: ImageSamples) -> dict[str, Estimate]:
         """Same-seed PSNR, SSIM and feature distance; KID; share of samples of the class asked for; variety."""

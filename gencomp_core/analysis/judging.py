@@ -58,6 +58,9 @@ class Judge(Protocol[Kept]):
     def drift(self, model: nn.Module, samples: Kept, dense: Kept) -> Estimate:
         """The one fidelity measure that `METRICS` names, alone."""
 
+    def damage(self, model: nn.Module, samples: Kept, dense: Kept) -> Estimate:
+        """How far the model moved from dense: 0 for dense, and nearly in proportion to what the quality loses."""
+
     def fidelity(self, model: nn.Module, samples: Kept, dense: Kept) -> dict[str, Estimate]:
         """Same-seed measures against dense and other figures, by name with unit."""
 

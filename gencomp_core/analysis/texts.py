@@ -103,6 +103,10 @@ class TextJudge:
         """KL to dense, nats per piece."""
         return estimate(self._scores(model, len(samples)).kl_per_piece())
 
+    def damage(self, model: nn.Module, samples: TextSamples, dense: TextSamples) -> Estimate:
+        """KL to dense, nats per piece."""
+        return self.drift(model, samples, dense)
+
     def fidelity(self, model: nn.Module, samples: TextSamples, dense: TextSamples) -> dict[str, Estimate]:
         """chrF, perplexity of the references, KL and agreement with dense, and the share of texts left as they were."""
         n = len(samples)

@@ -17,7 +17,7 @@ class Screening(Record):
         costs: exact, by address of the axis, such as `size_bytes`.
         quality: of the metric; None where only drift was asked.
         change: of the metric, compressed minus dense at the same seeds.
-        drift: the same-seed measure that `METRICS` names.
+        damage: how far the model moved from dense, lower is better; None for a full measurement.
         seconds: processor time it took.
     """
 
@@ -28,7 +28,7 @@ class Screening(Record):
     costs: dict[str, float]
     quality: Estimate | None = None
     change: Estimate | None = None
-    drift: Estimate | None = None
+    damage: Estimate | None = None
     seconds: float
 
 

@@ -54,6 +54,7 @@ KINDS.add("optimize")(JobKind("Guided workflow", "gencomp_core.services.optimizi
 KINDS.add("scan")(JobKind("Sensitivity scan", "gencomp_core.services.scanning:scan_job"))
 KINDS.add("plan")(JobKind("Plan", "gencomp_core.services.planning:plan_job"))
 KINDS.add("sweep")(JobKind("Sweep", "gencomp_core.services.sweeping:sweep", "gencomp_core.services.sweeps:report"))
+KINDS.add("search")(JobKind("Search", "gencomp_core.services.searching:search"))
 
 
 def command_line(kind: str, parameters: Mapping[str, Any], folder: Path | None = None) -> str:

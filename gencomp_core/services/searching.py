@@ -5,20 +5,18 @@ import json
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from gencomp_core.analysis.axes import AxisFacts, cost_axis
+from gencomp_core.analysis.grid import Grid
 from gencomp_core.analysis.measurement import make_request
 from gencomp_core.analysis.pareto import hypervolume, knee, on_frontier, reference_point, strict_frontier
-from gencomp_core.analysis.search.loop import SearchPlan, search
+from gencomp_core.analysis.search.loop import SearchPlan
+from gencomp_core.analysis.search.loop import search as carry_out
 from gencomp_core.analysis.search.screening import Screener, as_screening, check_cost
-from gencomp_core.analysis.search.space import Space, default_template
-from gencomp_core.errors import EvaluationError
-from gencomp_core.recipes import messages
+from gencomp_core.analysis.search.space import Space, default_grid
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import METRICS, EvaluationRequest, Progress, Screening, Trial
 from gencomp_core.services import library
@@ -32,7 +30,7 @@ FEWER = 20
 """How many times fewer samples the first rung has."""
 
 
-def search_frontier(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress, None, dict[str, Any]]:
+def search(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress, None, dict[str, Any]]:
     """Search, keep what is measured, and report; asked again, it goes on where it was stopped.
 
     Args:
@@ -55,7 +53,7 @@ def search_frontier(store: Store, parameters: Mapping[str, Any]) -> Generator[Pr
     plan = _plan(workload, request, x, parameters)
     evaluator = _Kept(store, workload, request, x)
     trials: list[Trial] = []
-    for trial in search(space, evaluator, plan):
+    for trial in carry_out(space, evaluator, plan):
         trials.append(trial)
         n = len({one.number for one in trials})
         yield Progress(f"trial {trial.number}, {trial.title}: {trial.verdict}", n, max(plan.trials, n))
@@ -69,22 +67,6 @@ def search_frontier(store: Store, parameters: Mapping[str, Any]) -> Generator[Pr
         "evaluations": evaluator.counts(),
         "seconds": time.monotonic() - started,
     }
-
-
-def read_grid(path: Path) -> Any:
-    """Plain form of a grid file, YAML or JSON.
-
-    Raises:
-        EvaluationError: it can't be read.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EvaluationError(f"{path}: can't be read ({error.strerror}). Check the path.") from None
-    except yaml.YAMLError as error:
-        raise EvaluationError(f"{path.name}: {messages.describe_yaml(error)}") from None
-    except UnicodeDecodeError:
-        raise EvaluationError(f"{path}: is no text file in UTF-8. A grid is YAML or JSON.") from None
 
 
 @dataclass
@@ -133,7 +115,7 @@ class _Kept:
             batches=(self.x.batch,),
         )
         self._count(request.n_samples, known, started)
-        return as_screening(measurement, self.x, METRICS[self.workload.metric].drift)
+        return as_screening(measurement, self.x)
 
     def counts(self) -> list[dict[str, float]]:
         """Evaluations by number of samples."""
@@ -147,20 +129,8 @@ class _Kept:
         own[2] += 0.0 if known else time.monotonic() - started
 
 
-def _space(grid: Any, x: AxisFacts) -> Space:
-    if grid is None:
-        return Space.of(default_template(x.column))
-    if not isinstance(grid, dict):
-        raise EvaluationError("The grid of a search must hold 'stages:', a list of stages with lists in them.")
-    if other := [name for name in grid if name != "stages"]:
-        raise EvaluationError(
-            f"The grid of a search must hold stages and nothing else, got {other[0]}. Use 'gencomp sweep' for it, or "
-            "search once for each of its values."
-        )
-    stages = grid.get("stages")
-    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
-        raise EvaluationError("The grid of a search must hold 'stages:', a list of stages with lists in them.")
-    return Space.of(stages)
+def _space(plain: Any, x: AxisFacts) -> Space:
+    return Space.of(default_grid(x.column) if plain is None else Grid.from_dict(plain))
 
 
 def _request(store: Store, workload: Workload, parameters: Mapping[str, Any]) -> EvaluationRequest:
@@ -205,7 +175,7 @@ def _by_configuration(trials: list[Trial]) -> list[dict[str, Any]]:
         last[trial.number] = trial
         if trial.found is not None:
             rungs.setdefault(trial.number, {})[trial.n_samples] = trial.found.model_dump(
-                exclude={"workload", "title", "costs"}
+                exclude={"workload", "title", "costs", "seconds"}
             )
     return [
         {

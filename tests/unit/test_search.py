@@ -9,22 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gencomp_core.analysis.grid import Grid
 from gencomp_core.analysis.pareto import hypervolume
 from gencomp_core.analysis.search.effects import Outcome, expect, promising
-from gencomp_core.analysis.search.loop import SearchPlan, damage_of, search
+from gencomp_core.analysis.search.loop import SearchPlan, search
 from gencomp_core.analysis.search.promotion import Standing, beaten_by, possible_gains
 from gencomp_core.analysis.search.proposals import Proposer, SamplerName
-from gencomp_core.analysis.search.space import Space, default_template
-from gencomp_core.errors import EvaluationError
+from gencomp_core.analysis.search.space import Space, default_grid
+from gencomp_core.errors import EvaluationError, GridError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Estimate, Screening, Trial
 from tests.tiny import pruning, quantization, recipe
 
-TEMPLATE = [
+
+def space_of(*stages: dict[str, object]) -> Space:
+    return Space.of(Grid.from_dict({"stages": list(stages)}))
+
+
+SPACE = space_of(
     {"kind": "magnitude-pruning", "sparsity": ["skip", 0.3, 0.5, 0.7], "scope": ["layer", "global"]},
     {"kind": "weight-quantization", "bits": ["skip", 8, 4, 3], "group_size": [None, 32]},
-]
-SPACE = Space.of(TEMPLATE)
+)
 
 
 def exactly(value: float, *, off: float = 0.0) -> Estimate:
@@ -48,7 +53,7 @@ def test_a_point_of_the_space_stands_for_the_recipe_that_it_is_filed_under() -> 
 
 
 def test_values_that_do_not_go_together_are_left_out() -> None:
-    space = Space.of([{"kind": "weight-quantization", "bits": [1, 4], "clipping": ["none", "mse"]}])
+    space = space_of({"kind": "weight-quantization", "bits": [1, 4], "clipping": ["none", "mse"]})
     assert {own.title() for own in space.recipes.values()} == {
         recipe(quantization(1)).title(),
         recipe(quantization(4)).title(),
@@ -57,25 +62,25 @@ def test_values_that_do_not_go_together_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "message"),
+    ("grid", "message"),
     [
-        ([{"kind": "weight-quantization", "bits": 4}], "A search must have a choice, got none. Write a list"),
-        ([{"kind": "weight-quantization", "bits": []}], "stages[0].bits must hold values to try, got an empty list."),
+        ({"stages": [quantization(4)]}, "grid: a search must have a choice, got none. Write a list: bits: [8, 4]."),
         (
-            [{"kind": "magnitude-pruning", "sparsity": [n / 20_000 for n in range(10_001)]}],
-            "A search must have at most 10,000 combinations, got 10,001.",
+            {"stages": [{"kind": "weight-quantization", "bits": [8, 4]}], "settings": {"steps": [4, 8]}},
+            "grid: a search varies stages and nothing else, got settings. Remove it, or use 'gencomp sweep'.",
         ),
+        ({"stages": [{"kind": "nonsense", "bits": [8, 4]}]}, "grid: stages[0].kind must be one of"),
     ],
 )
-def test_a_space_that_cannot_be_searched_is_one_line(template: list[dict[str, object]], message: str) -> None:
-    with pytest.raises(EvaluationError) as refused:
-        Space.of(template)
+def test_a_grid_that_cannot_be_searched_is_one_line(grid: dict[str, object], message: str) -> None:
+    with pytest.raises(GridError) as refused:
+        Space.of(Grid.from_dict(grid))
     assert str(refused.value).startswith(message)
 
 
 @pytest.mark.parametrize("x", ["size_bytes", "macs", "latency_ms"])
 def test_the_default_space_is_small_and_every_combination_is_a_recipe(x: str) -> None:
-    space = Space.of(default_template(x))
+    space = Space.of(default_grid(x))
     assert 20 < len(space.recipes) <= 2000
     assert None not in [space.canonical(point) for point in space.points.values()]
     assert Recipe().signature in space.recipes
@@ -114,7 +119,9 @@ def test_a_value_that_was_tried_beside_others_tells_what_it_does_beside_more() -
 
 def test_what_combinations_come_to_beyond_expectation_is_learned() -> None:
     alone = [own for own in SPACE.recipes.values() if len(own.stages) <= 1]
-    both = [recipe(pruning(0.5), quantization(bits)) for bits in (8, 4)]
+    both = [
+        recipe(pruning(sparsity), quantization(bits)) for sparsity, bits in ((0.5, 8), (0.5, 4), (0.3, 4), (0.7, 8))
+    ]
 
     def doubled(own: Recipe) -> Outcome:
         cost, damage = additive(own)
@@ -122,7 +129,8 @@ def test_what_combinations_come_to_beyond_expectation_is_learned() -> None:
 
     untried = recipe(pruning(0.7), quantization(3))
     expected = expect([untried], {own: doubled(own) for own in alone + both})[untried]
-    assert expected == pytest.approx(doubled(untried), rel=1e-9)
+    assert expected.cost == pytest.approx(doubled(untried).cost, rel=0.1)
+    assert expected.damage == pytest.approx(doubled(untried).damage, rel=0.1)
 
 
 def test_a_stage_of_which_nothing_is_known_promises_nothing() -> None:
@@ -134,18 +142,21 @@ def test_a_stage_of_which_nothing_is_known_promises_nothing() -> None:
 # Promotion
 
 
-def test_a_cheaper_one_dominates_when_its_drift_is_below_the_optimistic_end() -> None:
+def test_a_cheaper_one_dominates_when__is_below_the_optimistic_end() -> None:
     cheap, dear = Standing(1, exactly(5, off=1)), Standing(2, exactly(6.5, off=1))
     assert beaten_by([cheap, dear]) == [None, 0]
     assert beaten_by([cheap, Standing(2, exactly(5.9, off=1))]) == [None, None]  # its optimistic end reaches below
     assert beaten_by([Standing(3, exactly(0)), dear]) == [None, None]  # not cheaper
 
 
-def test_the_metric_overrules_drift_only_where_it_is_sure() -> None:
+def test_the_metric_overrules_damage_only_where_it_is_sure() -> None:
     cheap = Standing(1, exactly(5), exactly(3, off=1))
     assert beaten_by([cheap, Standing(2, exactly(9), exactly(2.5, off=1))]) == [None, 0]  # says nothing for certain
     assert beaten_by([cheap, Standing(2, exactly(9), exactly(0.5, off=1))]) == [None, None]  # surely better after all
-    assert beaten_by([cheap, Standing(2, exactly(1), exactly(5, off=1))]) == [None, 0]  # surely worse, whatever drifts
+    assert beaten_by([cheap, Standing(2, exactly(1), exactly(5, off=1))]) == [
+        None,
+        0,
+    ]  # surely worse, whatever the damage
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=9))
@@ -179,7 +190,7 @@ def test_a_possible_gain_is_the_area_at_the_loss_that_the_damage_lets_hope_for()
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 def test_a_sampler_asks_for_what_was_not_tried_until_nothing_is_left(sampler: SamplerName) -> None:
-    space = Space.of([{"kind": "weight-quantization", "bits": [8, 6, 4, 3], "group_size": [None, 32]}])
+    space = space_of({"kind": "weight-quantization", "bits": [8, 6, 4, 3], "group_size": [None, 32]})
     proposer, tried = Proposer(space, seed=0, sampler=sampler), set[str]()
     while (asked := proposer.ask(tried)) is not None:
         assert asked.signature not in tried
@@ -237,7 +248,7 @@ class World:
             costs={"size_bytes": cost},
             quality=exactly(50 - 10 * damage),
             change=exactly(-10 * damage, off=self.noise if n == 100 else 5.0) if damage else exactly(0),
-            drift=exactly(damage, off=damage / 20),
+            damage=exactly(damage, off=damage / 20),
             seconds=1.0,
         )
 
@@ -292,8 +303,8 @@ def test_what_is_dropped_is_surely_beaten_or_too_small_a_gain() -> None:
             by = standing[int(str(trial.reason).split()[1])]
             assert by.cost is not None and trial.cost is not None
             assert by.cost <= trial.cost
-            assert by.found and by.found.drift and trial.found and trial.found.drift
-            assert by.found.drift.value < trial.found.drift.low
+            assert by.found and by.found.damage and trial.found and trial.found.damage
+            assert by.found.damage.value < trial.found.damage.low
 
 
 def test_one_that_fails_is_told_and_the_search_goes_on() -> None:
@@ -322,7 +333,7 @@ def test_no_time_means_dense_alone() -> None:
 
 
 def test_a_space_smaller_than_the_trials_is_tried_whole() -> None:
-    small = Space.of([{"kind": "weight-quantization", "bits": [8, 4, 3]}])
+    small = space_of({"kind": "weight-quantization", "bits": [8, 4, 3]})
     assert {trial.title for trial in search(small, World(), plan())} == {
         "dense",
         *(own.title() for own in small.recipes.values()),
@@ -341,10 +352,3 @@ def test_a_world_without_loss_is_measured_all_the_same() -> None:
     trials = list(search(SPACE, World(outcome=lambda own: Outcome(additive(own).cost, 0.0)), plan(trials=10)))
     assert {trial.verdict for trial in trials} <= {"full", "promoted", "dropped"}
     assert len(full(trials)) >= 2
-
-
-def test_a_psnr_becomes_a_squared_error_with_the_interval_turned_round() -> None:
-    damage = damage_of(Estimate(value=20.0, low=19.0, high=21.0), "psnr_db")
-    assert damage.value == pytest.approx(0.01)
-    assert damage.low < damage.value < damage.high
-    assert damage_of(exactly(0.3), "kl_nats") == exactly(0.3)

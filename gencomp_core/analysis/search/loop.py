@@ -20,7 +20,7 @@ from gencomp_core.analysis.search.proposals import Proposer, SamplerName
 from gencomp_core.analysis.search.space import Space
 from gencomp_core.errors import GenCompError
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import FIDELITIES, METRICS, Estimate, Screening, Trial, Verdict
+from gencomp_core.records import METRICS, Estimate, Screening, Trial, Verdict
 from gencomp_core.records.metrics import Better
 
 TOLERANCE = 1e-3
@@ -219,9 +219,9 @@ class _Search:
         return known.found[max(known.found)].costs[self.plan.x]
 
     def _damage(self, known: _Known, rung: int) -> Estimate:
-        drift = known.found[rung].drift
-        assert drift is not None
-        return damage_of(drift, self.facts.drift)
+        damage = known.found[rung].damage
+        assert damage is not None
+        return damage
 
     def _loss(self, known: _Known, rung: int) -> Estimate | None:
         change = known.found[rung].change
@@ -230,20 +230,6 @@ class _Search:
     def _late(self, share: float) -> bool:
         limit = self.plan.seconds
         return limit is not None and time.monotonic() - self.started >= share * limit
-
-
-def damage_of(drift: Estimate, name: str) -> Estimate:
-    """Drift as damage: 0 for dense, lower is better, and such that independent errors add up.
-
-    A PSNR becomes the mean squared error of pixels in [0, 1]; a divergence stays as it is.
-
-    Args:
-        name: of the drift, a key of `FIDELITIES`.
-    """
-    if name != "psnr_db":
-        return _lower_is_better(drift, FIDELITIES[name].better)
-    value, low, high = (10 ** (-db / 10) for db in (drift.value, drift.high, drift.low))
-    return Estimate(value=value, low=low, high=high)
 
 
 def _lower_is_better(estimate: Estimate, better: Better) -> Estimate:

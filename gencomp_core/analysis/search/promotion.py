@@ -15,7 +15,7 @@ class Standing:
 
     Attributes:
         cost: exact.
-        damage: drift from dense with its interval.
+        damage: how far it moved from dense, with its interval.
         loss: of the quality metric against dense, paired, at the same samples; None where it was not asked.
     """
 
@@ -28,7 +28,7 @@ def beaten_by(standings: Sequence[Standing]) -> list[int | None]:
     """For each standing the position of one that surely dominates it, or None.
 
     Another one dominates when it costs no more and one of the two figures says so for certain: its value is below
-    the optimistic end of the other's interval. Drift resolves more than the metric over few samples, so that it
+    the optimistic end of the other's interval. Damage resolves more than the metric over few samples, so that it
     decides unless the metric surely says the opposite.
     """
     order = sorted(range(len(standings)), key=lambda position: standings[position].damage.value)

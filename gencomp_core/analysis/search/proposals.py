@@ -30,7 +30,7 @@ class Proposer:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space = space
-        self._distributions = {name: _distribution(values) for name, values in space.axes.items()}
+        self._distributions = {name: _distribution(values) for name, values in space.grid.axes.items()}
         self._study = optuna.create_study(directions=["minimize"] * 2, sampler=_sampler(sampler, seed))
         self._random = random.Random(seed)
 

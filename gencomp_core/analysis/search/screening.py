@@ -1,4 +1,4 @@
-"""What few samples say of a recipe: exact cost, drift from dense, and the metric where it is cheap to ask."""
+"""What few samples say of a recipe: exact cost, damage, and the metric where it is cheap to ask."""
 
 import hashlib
 import time
@@ -70,7 +70,7 @@ class Screener:
             costs={"size_bytes": shipped.packed.size_bytes, self.x.address: self._cost(shipped, request)},
             quality=quality,
             change=change,
-            drift=self.judge.drift(shipped.model, samples, dense),
+            damage=self.judge.damage(shipped.model, samples, dense),
             seconds=time.process_time() - started,
         )
 
@@ -104,11 +104,8 @@ class Screener:
         return _last(self._drawer.dense(self.request.n_samples))
 
 
-def as_screening(measurement: Measurement, x: AxisFacts, drift: str) -> Screening:
+def as_screening(measurement: Measurement, x: AxisFacts) -> Screening:
     """A measurement as what a search reads of it.
-
-    Args:
-        drift: name of the same-seed measure.
 
     Raises:
         EvaluationError: it has no quality, or not the cost that is searched.
@@ -125,7 +122,6 @@ def as_screening(measurement: Measurement, x: AxisFacts, drift: str) -> Screenin
         costs={"size_bytes": measurement.size_bytes, x.address: cost},
         quality=Estimate(value=quality.value, low=quality.low, high=quality.high),
         change=measurement.quality_change,
-        drift=measurement.fidelity.get(drift),
         seconds=measurement.seconds,
     )
 

@@ -1,67 +1,48 @@
-"""What a search may try: the recipes that a template with lists in it stands for. No torch."""
+"""What a search may try: the recipes of a grid. No torch."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from math import prod
 from typing import Any
 
-from gencomp_core.errors import EvaluationError, RecipeError
+from gencomp_core.analysis.grid import SKIP, Grid
+from gencomp_core.errors import GridError
 from gencomp_core.recipes.recipe import Recipe
 
-SKIP = "skip"
-MOST_COMBINATIONS = 10_000
-Choice = Mapping[str, Any]
-"""One value for each axis, by the axis's name."""
+RECIPE_ONLY = ("stages", "axes")
 Point = tuple[int, ...]
 """Position of the chosen value on each axis."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Axes, and the recipe of each choice.
+    """The recipes of a grid, as points of its axes.
 
     Attributes:
-        axes: values by name.
-        recipe_of: the recipe of a choice; a RecipeError where its values don't go together.
+        grid: its axes and its template.
     """
 
-    axes: Mapping[str, tuple[Any, ...]]
-    recipe_of: Callable[[Choice], Recipe]
+    grid: Grid
 
     @classmethod
-    def of(cls, template: Sequence[Mapping[str, Any]]) -> "Space":
-        """Stages of a recipe in which a list in place of a field's value is an axis.
-
-        `skip` on it stands for the recipe without the stage, None for the stage without the field.
+    def of(cls, grid: Grid) -> "Space":
+        """The space of a grid that varies the recipe and nothing else.
 
         Raises:
-            EvaluationError: no list, an empty one, or too many combinations.
+            GridError: it varies something else or nothing, or none of its combinations is a recipe.
         """
-        axes = {
-            f"stages[{number}].{field}": tuple(value)
-            for number, stage in enumerate(template)
-            for field, value in stage.items()
-            if isinstance(value, list)
-        }
-        return cls(axes, lambda choice: _recipe(template, choice)).checked()
-
-    def checked(self) -> "Space":
-        """This space, when it can be searched.
-
-        Raises:
-            EvaluationError: as for `of`.
-        """
-        for name, values in self.axes.items():
-            if not values:
-                raise EvaluationError(f"{name} must hold values to try, got an empty list. Write at least one.")
-        if not self.axes:
-            raise EvaluationError("A search must have a choice, got none. Write a list for one field: bits: [8, 4].")
-        n = prod(len(values) for values in self.axes.values())
-        if n > MOST_COMBINATIONS:
-            raise EvaluationError(f"A search must have at most {MOST_COMBINATIONS:,} combinations, got {n:,}.")
-        return self
+        if other := [name for name in grid.plain if name not in RECIPE_ONLY]:
+            raise GridError(
+                f"{grid.source}: a search varies stages and nothing else, got {other[0]}. Remove it, or use "
+                "'gencomp sweep'."
+            )
+        if not grid.axes:
+            raise GridError(f"{grid.source}: a search must have a choice, got none. Write a list: bits: [8, 4].")
+        space = cls(grid)
+        if not space.recipes:
+            grid.recipe(next(grid.choices()))  # says what is wrong with the first
+        return space
 
     def canonical(self, point: Point) -> Recipe | None:
         """The recipe of a point, or None where its values don't go together."""
@@ -86,13 +67,13 @@ class Space:
         return {point: self._read(point) for point in self._all()}
 
     def _all(self) -> Iterator[Point]:
-        return product(*(range(len(values)) for values in self.axes.values()))
+        return product(*(range(len(values)) for values in self.grid.axes.values()))
 
     def _read(self, point: Point) -> Recipe | None:
-        choice = {name: values[at] for (name, values), at in zip(self.axes.items(), point, strict=True)}
+        choice = {name: values[at] for (name, values), at in zip(self.grid.axes.items(), point, strict=True)}
         try:
-            return self.recipe_of(choice)
-        except RecipeError:
+            return self.grid.recipe(choice)
+        except GridError:
             return None
 
 
@@ -102,22 +83,17 @@ def is_ordered(values: Sequence[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers)
 
 
-def _recipe(template: Sequence[Mapping[str, Any]], choice: Choice) -> Recipe:
-    stages = []
-    for number, stage in enumerate(template):
-        fields = {field: choice.get(f"stages[{number}].{field}", value) for field, value in stage.items()}
-        if SKIP not in [value for value in fields.values() if isinstance(value, str)]:
-            stages.append({field: value for field, value in fields.items() if value is not None})
-    return Recipe.from_dict({"stages": stages}, source="search")
-
-
-def default_template(x: str) -> list[dict[str, Any]]:
+def default_grid(x: str) -> Grid:
     """What is tried of a workload that nothing is known of: at most 504 combinations.
 
     Args:
         x: column of the cost. Zeros and short weights shrink the file; only fewer channels and thinner layers
             multiply less; a runtime may run them and integers faster.
     """
+    return Grid.from_dict({"stages": _default_stages(x)}, source="default")
+
+
+def _default_stages(x: str) -> list[dict[str, Any]]:
     if x == "size_bytes":
         return [
             {"kind": "magnitude-pruning", "scope": ["layer", "global"], "sparsity": [SKIP, 0.3, 0.5, 0.6, 0.7, 0.8]},
