@@ -9,13 +9,15 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import create_engine, inspect
 
 from gencomp_core.errors import StoreError
 from gencomp_core.records import Measurement
 from gencomp_core.store import Store
 from gencomp_core.store.schema import metadata
-from gencomp_core.store.store import HEAD
+from gencomp_core.store.store import HEAD, KNOWN_VERSIONS, MIGRATIONS
 from tests import postgres
 from tests.made import latency, measurement, runtime_quality
 from tests.tiny import pruning, quantization
@@ -97,15 +99,24 @@ def test_quality_in_other_runtimes_and_on_other_machines_is_kept_beside(store: S
     assert again.runtime_quality == ()
 
 
-def test_a_store_of_an_older_schema_keeps_what_it_has(url: str) -> None:
-    Store(url).save(measurement())
+@pytest.mark.parametrize("version", KNOWN_VERSIONS[:-1])
+def test_a_store_of_an_older_schema_keeps_what_it_has(version: str, url: str, tmp_path: Path) -> None:
+    newest = tmp_path / "newest.db"
+    Store(f"sqlite:///{newest}").save(measurement())
+    path_of(url).parent.mkdir()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with create_engine(url).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
     with sqlite3.connect(path_of(url)) as connection:
-        connection.execute("DROP TABLE runtime_qualities")
-        connection.execute("UPDATE alembic_version SET version_num = '0005'")
+        connection.execute("ATTACH ? AS newest", [str(newest)])
+        for table in ("measurements", "latencies"):
+            connection.execute(f"INSERT INTO {table} SELECT * FROM newest.{table}")
     store = Store(url)
     assert not store.is_new
     assert store.measurement(measurement().signature) == measurement()
-    store.save_runtime_quality(measurement().signature, runtime_quality())
+    assert set(inspect(store.engine).get_table_names()) - {"alembic_version"} == set(metadata.tables)
 
 
 def test_a_latency_of_nothing_is_refused(store: Store) -> None:
