@@ -48,22 +48,17 @@ def iterative(steps: int, **fields: Any) -> Stages:
 
 def every_way(steps: int) -> list[Stages]:
     """Each stage and each rung, from 70 % zeros or on the way to them; for a model that trains fast."""
-    after = [
-        tuned(steps),
-        tuned(steps, distillation=0),
-        tuned(steps, match="features"),
-        tuned(steps, trainable="low-rank"),
-        tuned(steps, trainable="norms-and-biases"),
-        [{"kind": "regrowth", "steps": steps, "checks": CHECKS}],
-    ]
-    names = ("l1", "group-lasso", "growing")
+    names = ("growing", "l1", "group-lasso")
     movement = {"kind": "movement-pruning", "sparsity": 0.7, "steps": steps, "checks": CHECKS}
     regularized = {**movement, "kind": "regularized-pruning"}
+    regrowth = {"kind": "regrowth", "steps": steps, "checks": CHECKS}
     return [
-        *([*PRUNED, *more] for more in after),
-        *(iterative(steps, rewind=rewind) for rewind in ("none", "rate", "weights")),
-        [movement],
+        *([*PRUNED, *tuned(steps, **fields)] for fields in ({}, {"distillation": 0})),
+        *([*PRUNED, regrowth], iterative(steps), [movement]),
         *([{**regularized, "penalty": name}] for name in names),
+        *([*PRUNED, *tuned(steps, trainable=rung)] for rung in ("low-rank", "norms-and-biases")),
+        [*PRUNED, *tuned(steps, match="features")],
+        *(iterative(steps, rewind=rewind) for rewind in ("rate", "weights")),
     ]
 
 

@@ -3,11 +3,11 @@
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -78,12 +78,8 @@ class Folder:
         """The state to go on from; None where there is none that can be read."""
         try:
             state: dict[str, Any] = torch.load(self.path / STATE_FILE, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError):
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError):
             return None
-        except Exception as error:  # a damaged file raises errors of the unpickler's own
-            if "pickle" in type(error).__module__.lower() or "Unpickling" in type(error).__name__:
-                return None
-            raise
         return state
 
     def save_result(self, draft: Draft, curve: list[TrainingRecord]) -> None:
@@ -108,10 +104,6 @@ class Folder:
             return None
         _unpack_(draft, facts, tensors)
         return curve
-
-    def forget(self) -> None:
-        """Remove all of it."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
     def _write(self, name: str, content: bytes) -> None:
         partial = self.path / f"{name}.partial"

@@ -1,16 +1,14 @@
-"""Fewer sampler steps, a better BLEU, and steps from minutes."""
+"""Fewer sampler steps, and a better BLEU."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gencomp_core.errors import RecipeError
-from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.recovery import image_lessons
 from gencomp_core.recovery.image_lessons import StepLesson
 from gencomp_core.recovery.lesson import Teaching
 from gencomp_core.recovery.text_lesson import SelfCriticalLesson
-from gencomp_core.services.pacing import steps_in
 from gencomp_core.variant import compress
 from tests.made_training import Drawn, held_out, tuned
 from tests.tiny import TinyDiffusion, TinyVerses, pruning, recipe
@@ -77,14 +75,3 @@ def test_texts_of_the_teacher_can_be_learned() -> None:
     stage = tuned(2, batch_size=4, match="sequences", checks=1)
     figures = held_out(compress(TinyVerses(), recipe(pruning(0.5), stage)))
     assert figures[0] > 0
-
-
-def test_minutes_become_steps() -> None:
-    chosen = recipe(pruning(0.5), tuned(1000, checks=2))
-    few, many = (steps_in(minutes, Drawn(), chosen) for minutes in (0.02, 2.0))
-    assert 1 <= few < many
-    assert steps_in(0.0, Drawn(), chosen) == 1
-    with pytest.raises(RecipeError, match="Minutes can be given to a stage that trains only, got magnitude-pruning"):
-        steps_in(1.0, Drawn(), recipe(pruning(0.5)))
-    with pytest.raises(RecipeError, match="got no stage"):
-        steps_in(1.0, Drawn(), Recipe())
