@@ -9,7 +9,7 @@ import streamlit as st
 
 from gencomp_core.charts.sensitivity import weight_histogram
 from gencomp_core.charts.theme import bytes_text
-from gencomp_core.records import LayerScore, Scan
+from gencomp_core.records import LayerOption, LayerScore, Scan
 from gencomp_core.services import jobs, layer_cards
 from gencomp_core.services import scores as reading
 from gencomp_core.services.job_kinds import command_line
@@ -115,10 +115,27 @@ def pick_cell(workload: str, event: Any, chart: str) -> None:
         st.rerun()
 
 
-def layer_card(workload: str, scan: Scan, table: pd.DataFrame, layer: str, *, axis: str, option: str) -> None:
+@st.cache_data(max_entries=64, show_spinner=False)
+def _positions(
+    url: str, signature: str, seconds: float, option: LayerOption, _store: Store, _scan: Scan
+) -> pd.DataFrame:
+    """Rows of one option at each position, read once for each state of a scan."""
+    return reading.table_of(reading.positions_of(_store, _scan, option))
+
+
+def position_table(store: Store, scan: Scan, option: LayerOption, layers: Sequence[str]) -> pd.DataFrame:
+    """Damage of some layers under one option at each position of the generation."""
+    table = _positions(store.shown_url, scan.signature, scan.seconds, option, store, scan)
+    return table[table["layer"].isin(layers)]
+
+
+def layer_card(
+    workload: str, scan: Scan, ranked: pd.DataFrame, at_positions: pd.DataFrame | None, layer: str, *, axis: str,
+    option: str,
+) -> None:  # fmt: skip
     """How a layer's weights are spread, why it may be sensitive, the usual cure, and where to try it."""
-    rows = table[(table["layer"] == layer) & (table["option"] == option)]
-    whole, positions = rows[rows["position"].isna()], rows[rows["position"].notna()]
+    whole = ranked[ranked["layer"] == layer]
+    positions = ranked.iloc[:0] if at_positions is None else at_positions[at_positions["layer"] == layer]
     if whole.empty:
         st.caption(f"{layer} has no score at {option}.")
         return
