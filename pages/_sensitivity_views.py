@@ -62,14 +62,19 @@ def _progress(store: Store, parameters: dict[str, Any]) -> None:
 
 
 def scan_tiles(ranked: pd.DataFrame, scan: Scan, *, option: str, n_unsafe: int) -> None:
-    """Worst and mildest layer, what the level saves, and how many layers are unsafe."""
-    columns = st.columns(4)
+    """The answer in a sentence; worst and mildest layer, what the level saves, and how many layers are unsafe."""
     worst, best = ranked.iloc[0], ranked.iloc[-1]
+    times = worst["damage"] / best["damage"] if best["damage"] > 0 else np.inf
+    st.markdown(
+        f"At {option}, **{worst['layer']}** minds most and **{best['layer']}** least"
+        + (f": {times:,.0f} × less damage." if np.isfinite(times) else ".")
+    )
+    columns = st.columns(4)
     saved = int(ranked["dense_size_bytes"].sum() - ranked["size_bytes"].sum())
     plain: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "border": True}
     told = f"Damage of the layer when it alone gets {option}: {scan.unit}."
-    columns[0].metric("Most sensitive", worst["layer"], f"{worst['damage']:.2g} ↓", help=told, **plain)
-    columns[1].metric("Least sensitive", best["layer"], f"{best['damage']:.2g} ↓", help=told, **plain)
+    columns[0].metric("Most damage ↓", f"{worst['damage']:.2g}", worst["layer"], help=told, **plain)
+    columns[1].metric("Least damage ↓", f"{best['damage']:.2g}", best["layer"], help=told, **plain)
     columns[2].metric("All layers would save", bytes_text(saved), border=True, help=f"Exact bytes at {option}.")
     columns[3].metric("Unsafe layers", n_unsafe, border=True, help="Harmed beyond what is usual at the mildest level.")
 
