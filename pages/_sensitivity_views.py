@@ -9,7 +9,7 @@ import streamlit as st
 
 from gencomp_core.charts.sensitivity import weight_histogram
 from gencomp_core.charts.theme import bytes_text
-from gencomp_core.records import LayerScore, Scan
+from gencomp_core.records import LayerOption, LayerScore, Scan
 from gencomp_core.services import jobs, layer_cards
 from gencomp_core.services import scores as reading
 from gencomp_core.services.job_kinds import command_line
@@ -62,14 +62,19 @@ def _progress(store: Store, parameters: dict[str, Any]) -> None:
 
 
 def scan_tiles(ranked: pd.DataFrame, scan: Scan, *, option: str, n_unsafe: int) -> None:
-    """Worst and mildest layer, what the level saves, and how many layers are unsafe."""
-    columns = st.columns(4)
+    """The answer in a sentence; worst and mildest layer, what the level saves, and how many layers are unsafe."""
     worst, best = ranked.iloc[0], ranked.iloc[-1]
+    times = worst["damage"] / best["damage"] if best["damage"] > 0 else np.inf
+    st.markdown(
+        f"At {option}, **{worst['layer']}** minds most and **{best['layer']}** least"
+        + (f": {times:,.0f} × less damage." if np.isfinite(times) else ".")
+    )
+    columns = st.columns(4)
     saved = int(ranked["dense_size_bytes"].sum() - ranked["size_bytes"].sum())
     plain: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "border": True}
     told = f"Damage of the layer when it alone gets {option}: {scan.unit}."
-    columns[0].metric("Most sensitive", worst["layer"], f"{worst['damage']:.2g} ↓", help=told, **plain)
-    columns[1].metric("Least sensitive", best["layer"], f"{best['damage']:.2g} ↓", help=told, **plain)
+    columns[0].metric("Most damage ↓", f"{worst['damage']:.2g}", worst["layer"], help=told, **plain)
+    columns[1].metric("Least damage ↓", f"{best['damage']:.2g}", best["layer"], help=told, **plain)
     columns[2].metric("All layers would save", bytes_text(saved), border=True, help=f"Exact bytes at {option}.")
     columns[3].metric("Unsafe layers", n_unsafe, border=True, help="Harmed beyond what is usual at the mildest level.")
 
@@ -115,10 +120,27 @@ def pick_cell(workload: str, event: Any, chart: str) -> None:
         st.rerun()
 
 
-def layer_card(workload: str, scan: Scan, table: pd.DataFrame, layer: str, *, axis: str, option: str) -> None:
+@st.cache_data(max_entries=64, show_spinner=False)
+def _positions(
+    url: str, signature: str, seconds: float, option: LayerOption, _store: Store, _scan: Scan
+) -> pd.DataFrame:
+    """Rows of one option at each position, read once for each state of a scan."""
+    return reading.table_of(reading.positions_of(_store, _scan, option))
+
+
+def position_table(store: Store, scan: Scan, option: LayerOption, layers: Sequence[str]) -> pd.DataFrame:
+    """Damage of some layers under one option at each position of the generation."""
+    table = _positions(store.shown_url, scan.signature, scan.seconds, option, store, scan)
+    return table[table["layer"].isin(layers)]
+
+
+def layer_card(
+    workload: str, scan: Scan, ranked: pd.DataFrame, at_positions: pd.DataFrame | None, layer: str, *, axis: str,
+    option: str,
+) -> None:  # fmt: skip
     """How a layer's weights are spread, why it may be sensitive, the usual cure, and where to try it."""
-    rows = table[(table["layer"] == layer) & (table["option"] == option)]
-    whole, positions = rows[rows["position"].isna()], rows[rows["position"].notna()]
+    whole = ranked[ranked["layer"] == layer]
+    positions = ranked.iloc[:0] if at_positions is None else at_positions[at_positions["layer"] == layer]
     if whole.empty:
         st.caption(f"{layer} has no score at {option}.")
         return

@@ -5,7 +5,16 @@ import streamlit as st
 from gencomp_core.charts.sensitivity import damage_heatmap, ranked_bars
 from gencomp_core.services import scores as reading
 from gencomp_core.workloads import CATALOG
-from pages._sensitivity_views import layer_card, no_scan_yet, pick_cell, pick_layer, scan_doubts, scan_label, scan_tiles
+from pages._sensitivity_views import (
+    layer_card,
+    no_scan_yet,
+    pick_cell,
+    pick_layer,
+    position_table,
+    scan_doubts,
+    scan_label,
+    scan_tiles,
+)
 from pages._widgets import forget_unless_in, pick_workload, shown_errors, store_or_stop, table_twin
 
 AXES = {"sparsity": "zeroed weights", "bits": "bits", "joint": "both", "pruning_ratio": "channels"}
@@ -28,7 +37,7 @@ forget_unless_in("sensitivity.scan", names)
 scan = names[first.selectbox("Scan", list(names), key="sensitivity.scan", **KEPT)]
 scores = []
 with shown_errors():
-    scores = reading.scores_of(store, scan, positions=True)
+    scores = reading.scores_of(store, scan)
 table = reading.table_of(scores)
 if table.empty:
     no_scan_yet(store, workload)
@@ -50,6 +59,10 @@ if rows.empty:
 options = list(dict.fromkeys(rows["option"]))
 forget_unless_in("sensitivity.option", options)
 option = st.select_slider("Level", options, options[len(options) // 2], key="sensitivity.option", **KEPT)
+at_positions = None
+with shown_errors():
+    chosen = next(score.option for score in scores if score.option.title() == option)
+    at_positions = position_table(store, scan, chosen, list(dict.fromkeys(rows["layer"])))
 unsafe = reading.unsafe_of(scores, scan)
 ranked = reading.ranked(rows, option=option)
 scan_tiles(ranked, scan, option=option, n_unsafe=len(unsafe))
@@ -58,6 +71,7 @@ st.caption(f"Damage: {scan.unit}. {CATALOG[workload].title}, {scan_label(scan)}.
 scan_doubts(store, scan, scores, unsafe)
 
 st.subheader(f"The {min(N_RANKED, len(ranked))} most sensitive layers at {option}")
+st.caption(f"Whiskers: 95 % interval. Orange: beyond the {scan.allowance:.2g} that is usual for a mild level.")
 picked = pick_layer(workload, list(dict.fromkeys(rows["layer"])), ranked)
 bars = ranked_bars(ranked.head(N_RANKED), unit=scan.unit, allowed=scan.allowance, picked=picked)
 event = st.plotly_chart(
@@ -65,7 +79,7 @@ event = st.plotly_chart(
     alt=f"Bars of the most sensitive layers at {option}; {ranked['layer'].iloc[0]} is the worst",
 )  # fmt: skip
 pick_cell(workload, event, "bars")
-layer_card(workload, scan, table, picked, axis=axis, option=option)
+layer_card(workload, scan, ranked, at_positions, picked, axis=axis, option=option)
 
 st.subheader("Every layer, every level")
 matrix = reading.level_matrix(rows, axis=axis)
@@ -75,8 +89,8 @@ event = st.plotly_chart(
     alt=f"Heatmap of {n_layers} layers by {len(options)} levels: damage, fitted monotone",
 )  # fmt: skip
 pick_cell(workload, event, "levels")
-by_position = reading.position_matrix(rows, option=option)
-if not by_position.empty:
+by_position = reading.position_matrix(at_positions, option=option) if at_positions is not None else None
+if by_position is not None and not by_position.empty:
     st.subheader(f"Where in the generation, at {option}")
     event = st.plotly_chart(
         damage_heatmap(by_position, unit=scan.unit, x_title="position, from first to last", picked=picked),
@@ -84,5 +98,4 @@ if not by_position.empty:
         alt=f"Heatmap of {n_layers} layers by {by_position.shape[1]} positions of the generation",
     )  # fmt: skip
     pick_cell(workload, event, "positions")
-shown = rows[rows["position"].isna()].drop(columns="position")
-table_twin(shown, filename=f"{workload}-sensitivity.csv", key="sensitivity")
+table_twin(rows.drop(columns="position"), filename=f"{workload}-sensitivity.csv", key="sensitivity")

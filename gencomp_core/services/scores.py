@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from gencomp_core.analysis.sensitivity import tables
-from gencomp_core.records import LayerScore, RankCorrelation, Scan
+from gencomp_core.records import LayerOption, LayerScore, RankCorrelation, Scan
 from gencomp_core.store import Store
-from gencomp_core.store.scores import kept_scans, kept_scores
+from gencomp_core.store.scores import kept_positions, kept_scans, kept_scores
 
 
 def scans_of(store: Store, workload: str) -> list[Scan]:
@@ -25,9 +25,21 @@ def scores_of(store: Store, scan: Scan, *, positions: bool = False) -> list[Laye
     Raises:
         StoreError: what is kept of them can't be read.
     """
+    return _in_order(kept_scores(store, scan.signature, positions=positions), scan)
+
+
+def positions_of(store: Store, scan: Scan, option: LayerOption) -> list[LayerScore]:
+    """Scores of one option at each position of the generation, layers in the order of the model.
+
+    Raises:
+        StoreError: what is kept of them can't be read.
+    """
+    return _in_order(kept_positions(store, scan.signature, option), scan)
+
+
+def _in_order(scores: Sequence[LayerScore], scan: Scan) -> list[LayerScore]:
     order = {name: number for number, name in enumerate(scan.layers)}
-    found = kept_scores(store, scan.signature, positions=positions)
-    return sorted(found, key=lambda score: order.get(score.layer, len(order)))
+    return sorted(scores, key=lambda score: order.get(score.layer, len(order)))
 
 
 def scan_table(store: Store, scan: Scan, *, positions: bool = False) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Kept sensitivity scans: what was asked, and the scores of each layer."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, delete, select
 
 from gencomp_core.errors import StoreError
-from gencomp_core.records import LayerScore, Scan
+from gencomp_core.records import LayerOption, LayerScore, Scan
 from gencomp_core.store.schema import layer_scores, scans
 from gencomp_core.store.store import Store
 
@@ -94,6 +95,23 @@ def restore_scan(store: Store, plain: dict[str, Any], *, origin: str) -> None:
         connection.execute(scans.insert().values(**{**fields, "origin": origin}))
         if rows:
             connection.execute(layer_scores.insert(), rows)
+
+
+def kept_positions(store: Store, signature: str, option: LayerOption) -> list[LayerScore]:
+    """Scores of one option at each position of the generation.
+
+    Raises:
+        StoreError: what is kept of them can't be read.
+    """
+    query = select(layer_scores.c.positions).where(layer_scores.c.signature == signature)
+    with store.engine.connect() as connection:
+        documents = list(connection.scalars(query.order_by(layer_scores.c.layer)))
+    wanted = option.model_dump(exclude_defaults=True)
+    try:
+        chosen = [entry for text in documents for entry in json.loads(text) if entry["option"] == wanted]
+        return list(_SCORES.validate_python(chosen))
+    except (ValueError, KeyError, TypeError):  # a ValidationError is a ValueError
+        raise _damaged(store, signature) from None
 
 
 def forget_scans(store: Store, signatures: Iterable[str]) -> None:

@@ -78,7 +78,8 @@ def test_a_scan_is_shown_with_its_worst_layer_and_both_matrices(path: Path, no_d
     scan = made_scan(["encoder.0", "decoder.1", "out"], untouchable={"gate": "belongs to a Gate"})
     keep(path, scan, made_scores(scan))
     at = page()
-    assert at.metric[0].value == "out"
+    assert at.metric[0].delta == "out"
+    assert "**out** minds most and **encoder.0** least: 3 × less damage" in text_of(at)
     assert charts(at) >= 3
     assert "nats a piece" in text_of(at)
     assert any("1 that can't be touched" in own.label for own in at.expander)

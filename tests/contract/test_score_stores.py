@@ -10,6 +10,7 @@ from gencomp_core.records import Estimate, LayerOption, LayerScore, Scan, ScanRe
 from gencomp_core.store import Store
 from gencomp_core.store.scores import (
     forget_scans,
+    kept_positions,
     kept_scan,
     kept_scans,
     kept_scores,
@@ -98,3 +99,10 @@ def test_what_is_damaged_is_one_clear_line(store: Store, table: str) -> None:
         kept_scan(store, scan().signature)
         kept_scores(store, scan().signature)
     assert "\n" not in str(raised.value)
+
+
+def test_positions_of_one_option_are_read_alone(store: Store) -> None:
+    wanted = [score(position="t=1", sparsity=0.3), score(layer="c", position="t=2", sparsity=0.3)]
+    save_scan(store, scan(), [*wanted, score(sparsity=0.3), score(position="t=1", sparsity=0.3, bits=4)])
+    found = kept_positions(store, scan().signature, LayerOption(sparsity=0.3))
+    assert set(found) == set(wanted)
