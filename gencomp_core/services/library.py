@@ -14,6 +14,7 @@ from gencomp_core.records import METRICS, Measurement, MetricFacts
 from gencomp_core.runtime_env import ASSETS, default_store_url, machine
 from gencomp_core.services.texts import TEXTS
 from gencomp_core.store import Store
+from gencomp_core.store.predictions import basis_from_bytes, save_basis
 from gencomp_core.workloads import CATALOG, card_of
 
 DEMO_FOLDER = ASSETS / "demo"
@@ -44,6 +45,9 @@ def add_demo(store: Store) -> int:
     texts = {file.name.split(".")[0]: file.read_bytes() for file in (DEMO_FOLDER / "texts").glob("*.json.gz")}
     kept |= {name: {TEXTS: content} for name, content in texts.items()}
     store.save_many(measurements, kept, origin="demo")
+    for file in (DEMO_FOLDER / "plans").glob("*.json.z"):
+        if basis := basis_from_bytes(file.read_bytes()):
+            save_basis(store, basis)
     return len(measurements)
 
 
