@@ -41,6 +41,7 @@ UNIFORM: list[dict[str, Any]] = [
     {"bits": 3, "group_size": 64},
     {"bits": 3},
     {"bits": 2, "group_size": 32, "symmetric": False, "clipping": "mse"},
+    {"bits": 2, "symmetric": False},
 ]
 """Rounding with one setting for all layers, from mild to harsh."""
 

@@ -360,10 +360,10 @@ def plan(
     threads: Threads = None,
 ) -> None:
     """Choose how to prune and round each layer under budgets; the layers are scanned first where they were not."""
-    from gencomp_core.services import planning
+    from gencomp_core.services import planning, predictions
 
     _use(threads)
-    budgets = planning.budgets_of(workload, size=max_size, latency=max_latency, macs=max_macs, loss=max_loss)
+    budgets = predictions.budgets_of(workload, size=max_size, latency=max_latency, macs=max_macs, loss=max_loss)
     found = planning.plan(_open(store), workload, budgets, again=again, seed=seed, report=reporter())
     if file is not None:
         planning.write_recipe(found, file)

@@ -25,6 +25,7 @@ DELTA_COLOURS = {"lower": "inverse", "higher": "normal"}
 STATUS_HELP = {
     "measured": "Packed, reloaded from its bytes, sampled and compared with dense.",
     "simulated": "Fake-quantized in memory and judged on few samples. Measure it for the truth.",
+    "predicted": "Told from a scan of single layers and from what was measured so far. Nothing was run.",
     "failed": "The measurement could not be made.",
 }
 

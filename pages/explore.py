@@ -7,6 +7,7 @@ from gencomp_core.services import library
 from gencomp_core.store import Store
 from gencomp_core.workloads import CATALOG
 from pages._explore_views import measured_view, simulated_view
+from pages._predictions import goal_seek, predicted_row
 from pages._recipe_controls import controls_for, recipe_controls
 from pages._widgets import link_to, pick_recipe, pick_workload, picked_recipe, shown_errors, store_or_stop
 
@@ -14,7 +15,7 @@ workload = pick_workload()
 st.title("Explore")
 st.markdown(
     f"How much can be taken from **{CATALOG[workload].title}** before you see it? Dense and compressed start "
-    "from the same noise or source; everything shown is computed or measured, nothing is predicted."
+    "from the same noise or source. What was measured, simulated or only predicted says so."
 )
 store = store_or_stop()
 
@@ -35,6 +36,7 @@ def show(store: Store, workload: str, recipe: Recipe) -> None:
     if measurement is not None and (recipe.is_dense or library.has_samples(store, measurement)):
         measured_view(store, measurement)
     else:
+        predicted_row(store, workload, recipe)
         simulated_view(store, workload, recipe)
 
 
@@ -62,3 +64,4 @@ def explore(store: Store, workload: str) -> None:
 
 
 explore(store, workload)
+goal_seek(store, workload)

@@ -7,12 +7,15 @@ from typing import Any, Literal
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records.anchors import Anchor
 from gencomp_core.records.base import Record
-from gencomp_core.records.footprints import PriceList
+from gencomp_core.records.footprints import PRICES_VERSION, PriceList
 from gencomp_core.records.metrics import Better
 from gencomp_core.records.scores import LayerOption, LayerScore
 
 PLANNER_VERSION = "1"
 """Raise when the same scores and budgets now give another plan or another prediction."""
+
+BASIS_VERSION = f"{PLANNER_VERSION}-{PRICES_VERSION}"
+"""Of what plans rest on; an older basis is made anew."""
 
 BudgetName = Literal["size_bytes", "latency_ms", "macs", "loss"]
 OPTION_OF: dict[str, str] = {
@@ -223,9 +226,11 @@ class PlanBasis(Record):
         scores: of a scan.
         anchors: what some options of single layers cost at the end of the generation.
         made_at: ISO date and time, UTC.
+        version: of what made it.
     """
 
     prices: PriceList
     scores: tuple[LayerScore, ...]
     anchors: tuple[Anchor, ...] = ()
     made_at: str
+    version: str

@@ -16,6 +16,7 @@ from gencomp_core.records import METRICS, Measurement, MetricFacts
 from gencomp_core.runtime_env import ASSETS, default_store_url, machine
 from gencomp_core.services.texts import TEXTS
 from gencomp_core.store import Store
+from gencomp_core.store.predictions import basis_from_bytes, save_basis
 from gencomp_core.store.scores import restore_scan
 from gencomp_core.workloads import CATALOG, card_of
 
@@ -49,6 +50,9 @@ def add_demo(store: Store) -> int:
     store.save_many(measurements, kept, origin="demo")
     for plain in _recorded_scans():
         restore_scan(store, plain, origin="demo")
+    for file in (DEMO_FOLDER / "plans").glob("*.json.z"):
+        if basis := basis_from_bytes(file.read_bytes()):
+            save_basis(store, basis)
     return len(measurements)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from gencomp_core.analysis.measurement import now
-from gencomp_core.analysis.planning.amounts import read_budgets
 from gencomp_core.analysis.planning.anchors import anchors_of
 from gencomp_core.analysis.planning.damage import Damages
 from gencomp_core.analysis.planning.menu import MENU
@@ -15,13 +14,13 @@ from gencomp_core.analysis.planning.pricing import price_list
 from gencomp_core.errors import PlanError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import LayerOption, Progress
-from gencomp_core.records.plans import Budgets, Plan, PlanBasis
+from gencomp_core.records.plans import BASIS_VERSION, Budgets, Plan, PlanBasis
 from gencomp_core.services.measuring import Report, ignore
-from gencomp_core.services.predictions import BASIS_VERSION, planned
+from gencomp_core.services.predictions import budgets_of, planned
 from gencomp_core.services.scanning import scan
 from gencomp_core.store import Store
 from gencomp_core.store.predictions import load_basis, save_basis
-from gencomp_core.workloads import card_of, load_workload
+from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import Workload
 
 
@@ -67,7 +66,7 @@ def plan_steps(
     """The same as a generator: yields progress, returns the plan."""
     check_given(budgets)  # before a scan that takes long
     loaded = load_workload(workload)
-    known = load_basis(store, loaded.name, loaded.weights_hash, version=BASIS_VERSION)
+    known = load_basis(store, loaded.name, loaded.weights_hash)
     if known is None or again:
         yield from prepare(store, loaded, options=options, seed=seed)
     yield Progress("planning", 0, 1)
@@ -82,26 +81,9 @@ def prepare(
     scores = tuple(score for score in report.scores if score.position is None)
     anchors = yield from anchors_of(workload, Damages.of(scores), seed=seed)
     prices = yield from price_list(workload, options)
-    basis = PlanBasis(prices=prices, scores=scores, anchors=anchors, made_at=now())
-    save_basis(store, basis, version=BASIS_VERSION)
+    basis = PlanBasis(prices=prices, scores=scores, anchors=anchors, made_at=now(), version=BASIS_VERSION)
+    save_basis(store, basis)
     return basis
-
-
-def budgets_of(
-    workload: str,
-    *,
-    size: str | None = None,
-    latency: str | None = None,
-    macs: str | None = None,
-    loss: str | None = None,
-) -> Budgets:
-    """Budgets from what a user typed, such as `500kB`, `20ms`, `50M`, `10%` or `1.5FID`.
-
-    Raises:
-        PlanError: one line with what can't be read.
-        UnknownNameError: no such workload.
-    """
-    return read_budgets(size=size, latency=latency, macs=macs, loss=loss, metric=card_of(workload).metric)
 
 
 def write_recipe(found: Plan, path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from gencomp_core.analysis.planning.amounts import read_budgets, shadow_lines
 from gencomp_core.analysis.planning.damage import Damages
 from gencomp_core.analysis.planning.instance import Instance, LatencyModel
 from gencomp_core.analysis.planning.ledger import account, ledger_table
@@ -13,8 +14,7 @@ from gencomp_core.analysis.planning.planner import make_plan
 from gencomp_core.analysis.planning.predicting import Measured, fit_quality, predict
 from gencomp_core.errors import PlanError
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records.footprints import PRICES_VERSION
-from gencomp_core.records.plans import PLANNER_VERSION, Budgets, KeptPrediction, Plan, PlanBasis, Prediction
+from gencomp_core.records.plans import Budgets, KeptPrediction, Plan, PlanBasis, Prediction
 from gencomp_core.services import library
 from gencomp_core.store import Store
 from gencomp_core.store.predictions import (
@@ -26,12 +26,15 @@ from gencomp_core.store.predictions import (
 )
 from gencomp_core.workloads import card_of
 
-BASIS_VERSION = f"{PLANNER_VERSION}-{PRICES_VERSION}"
+__all__ = [
+    "basis_of", "budgets_of", "can_predict", "instance_of", "ledger", "ledger_account", "planned",
+    "predicted", "shadow_lines",
+]  # fmt: skip
 
 
 def can_predict(store: Store, workload: str) -> bool:
     """Whether a scan with prices of the workload is kept."""
-    return basis_key(store, workload, version=BASIS_VERSION) is not None
+    return basis_key(store, workload) is not None
 
 
 def instance_of(store: Store, workload: str) -> Instance:
@@ -50,7 +53,7 @@ def basis_of(store: Store, workload: str) -> PlanBasis:
     Raises:
         PlanError: the workload was never scanned for it.
     """
-    key = basis_key(store, workload, version=BASIS_VERSION)
+    key = basis_key(store, workload)
     basis = None if key is None else _basis(store, workload, *key)
     if basis is None:
         raise PlanError(
@@ -84,6 +87,23 @@ def planned(store: Store, workload: str, budgets: Budgets) -> Plan:
     return plan
 
 
+def budgets_of(
+    workload: str,
+    *,
+    size: str | None = None,
+    latency: str | None = None,
+    macs: str | None = None,
+    loss: str | None = None,
+) -> Budgets:
+    """Budgets from what a user typed, such as `500kB`, `20ms`, `50M`, `10%` or `1.5FID`.
+
+    Raises:
+        PlanError: one line with what can't be read.
+        UnknownNameError: no such workload.
+    """
+    return read_budgets(size=size, latency=latency, macs=macs, loss=loss, metric=card_of(workload).metric)
+
+
 def ledger(store: Store, workload: str) -> pd.DataFrame:
     """Every prediction of a workload beside the first measurement made after it, newest first."""
     return ledger_table(kept_predictions(store, workload), _with_weights(library.figures(store, workload)))
@@ -96,7 +116,7 @@ def ledger_account(table: pd.DataFrame) -> dict[str, Any]:
 
 @lru_cache(maxsize=16)
 def _basis(store: Store, workload: str, weights_hash: str, made_at: str) -> PlanBasis | None:
-    return load_basis(store, workload, weights_hash, version=BASIS_VERSION)
+    return load_basis(store, workload, weights_hash)
 
 
 @lru_cache(maxsize=16)
