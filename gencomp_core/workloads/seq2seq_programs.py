@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from gencomp_core.errors import EvaluationError
 from gencomp_core.models.seq2seq import UNSEEN, Attention, DecoderLayer, Seq2Seq, sinusoids
-from gencomp_core.workloads.base import device_of
 from gencomp_core.workloads.programs import BATCH, Call, Entry, InputSpec, Program
 
 MEMORY, STEP = "memory", "step"
@@ -77,22 +76,24 @@ class StepState:
     rows: Tensor
     position: int = 0
     tokens: Tensor = field(init=False)
+    inputs: tuple[Tensor, ...] = field(init=False)
+    """Of the step, in its order."""
 
     def __post_init__(self) -> None:
         self.tokens = torch.zeros(len(self.source), 1, dtype=torch.int64)
+        self._list_inputs_()
 
-    @property
-    def inputs(self) -> Iterator[Tensor]:
-        """Of the step, in its order."""
-        yield from (self.tokens, self.code, self.source, self.source_mask, self.unseen)
+    def _list_inputs_(self) -> None:
+        inputs = [self.tokens, self.code, self.source, self.source_mask, self.unseen]
         for first in range(0, len(self.past), 2):
-            yield from (*self.memory[first : first + 2], *self.past[first : first + 2])
+            inputs += [*self.memory[first : first + 2], *self.past[first : first + 2]]
+        self.inputs = tuple(inputs)
 
     def keep_(self, new: list[Tensor]) -> None:
         """Put keys and values of the token that was decoded into the caches."""
         for cache, own in zip(self.past, new, strict=True):
             cache.narrow(2, self.position, 1).copy_(own)
-        self.unseen[..., self.position] = 0.0
+        self.unseen.narrow(3, self.position, 1).zero_()
         self.position += 1
 
     def make_room_(self) -> None:
@@ -100,6 +101,7 @@ class StepState:
         if self.position == self.unseen.shape[3]:
             self.past = [F.pad(cache, (0, 0, 0, LENGTHS)) for cache in self.past]
             self.unseen = F.pad(self.unseen, (0, LENGTHS), value=UNSEEN)
+            self._list_inputs_()
 
     def reorder(self, index: Tensor) -> "StepState":
         """The state of other rows of the batch: index (m,) int64. This state, changed, where m is n."""
@@ -157,9 +159,9 @@ class Seq2SeqStandIn(nn.Module):
         Returns:
             Log-probabilities of every piece after each token (n, t, vocabulary), and nothing: (0,).
         """
-        found = torch.stack([self._next(tokens[:, i : i + 1], state) for i in range(tokens.shape[1])], dim=1)
-        found = found.to(device_of(self))
-        return found, found.new_empty(0)
+        found = [self._next(tokens[:, i : i + 1], state) for i in range(tokens.shape[1])]
+        log_probs = (torch.stack(found, dim=1) if len(found) > 1 else found[0][:, None]).to(tokens.device)
+        return log_probs, log_probs.new_empty(0)
 
     def log_probs(self, hidden: Tensor, attention: Tensor, state: StepState) -> Tensor:
         """Log-probabilities of every piece after each token, as `advance` gave them: (n, t, vocabulary)."""
