@@ -455,3 +455,13 @@ def test_matrices_keep_layers_and_levels_in_their_order() -> None:
     assert matrix.columns.tolist() == ["8 bits", "4 bits", "2 bits"]
     ranked = tables.ranked_layers(tables.score_table(scores), option="4 bits", n=2)
     assert ranked["layer"].tolist() == ["b", "a"]
+
+
+@pytest.mark.parametrize("make", TINY)
+def test_positions_share_out_the_rows_of_an_output_and_none_twice(make: type[Workload]) -> None:
+    workload = make()
+    for batch in observed_batches(workload, 6, seed=0)[:3]:
+        rows = list(batch.positions.values())
+        n = len(batch.run(workload.model))
+        if rows != [None]:
+            assert torch.cat([own for own in rows if own is not None]).sort().values.tolist() == list(range(n))
