@@ -29,6 +29,7 @@ slow: $(VENV)/.dev
 
 demo: $(VENV)/.run
 	$(BIN)/python -m tools.record_demo
+	$(BIN)/python -m tools.record_plans
 	$(BIN)/python -m tools.make_checksums
 
 ablations: $(VENV)/.run

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gencomp_core.artifact.save import save_artifact
     from gencomp_core.recipes.recipe import Recipe
     from gencomp_core.services.measuring import measure
+    from gencomp_core.services.planning import plan
     from gencomp_core.variant import compress
     from gencomp_core.workloads import load_workload
 
@@ -23,6 +24,7 @@ _HOME = {
     "save_artifact": "gencomp_core.artifact.save",
     "Recipe": "gencomp_core.recipes.recipe",
     "measure": "gencomp_core.services.measuring",
+    "plan": "gencomp_core.services.planning",
     "compress": "gencomp_core.variant",
     "load_workload": "gencomp_core.workloads",
     "scan_sensitivity": "gencomp_core.analysis.sensitivity.scan",
@@ -35,6 +37,7 @@ __all__ = [
     "load_artifact",
     "load_workload",
     "measure",
+    "plan",
     "save_artifact",
     "scan_sensitivity",
 ]

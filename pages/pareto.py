@@ -6,6 +6,7 @@ from gencomp_core.charts.pareto import pareto_chart
 from gencomp_core.services import library
 from gencomp_core.workloads import CATALOG
 from pages._explore_views import measured_view
+from pages._ledger import ledger_view
 from pages._widgets import (
     clicked_signature,
     configuration_labels,
@@ -92,6 +93,7 @@ chosen = st.selectbox(
     placeholder="none picked", **kept,
 )  # fmt: skip
 table_twin(shown[SHOWN], filename=f"{workload}-pareto.csv", key="pareto")
+ledger_view(store, workload)
 if chosen:
     with shown_errors():
         measurement = store.measurement(labels[chosen])

@@ -16,7 +16,8 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import LayerOption, Progress
 from gencomp_core.records.plans import BASIS_VERSION, Budgets, Plan, PlanBasis
 from gencomp_core.services.measuring import Report, ignore
-from gencomp_core.services.predictions import budgets_of, planned
+from gencomp_core.services.predictions import budgets_of as budgets_of
+from gencomp_core.services.predictions import planned
 from gencomp_core.services.scanning import scan
 from gencomp_core.store import Store
 from gencomp_core.store.predictions import load_basis, save_basis

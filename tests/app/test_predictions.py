@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gencomp_core.analysis.measurement import now
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import LayerOption
 from gencomp_core.services import library, predictions
@@ -78,3 +79,23 @@ def test_a_budget_that_can_t_be_kept_is_told_in_one_line(scanned: Path, budget: 
     at.button(key="explore.find_plan").click()
     at = fine(at.run())
     assert line in text_of(at)
+
+
+def test_the_ledger_tells_how_far_predictions_were_off(scanned: Path) -> None:
+    store = library.open_store(f"sqlite:///{scanned}")
+    at = open_page("pareto")
+    at.session_state["pareto.ledger"] = True
+    at = fine(at.run())
+    assert "none was measured since" in text_of(at)
+    chosen = recipe(quantization(8))
+    predictions.predicted(store, WORKLOAD, chosen)
+    found = store.measurement(store.rows(WORKLOAD)[0]["signature"])
+    assert found is not None
+    request = found.request.model_copy(update={"recipe": chosen.to_dict()})
+    fields = {"recipe": chosen.to_dict(), "request": request, "signature": request.signature, "measured_at": now()}
+    size = int(predictions.ledger(store, WORKLOAD)["size_predicted"][0])
+    store.save(found.model_copy(update=fields | {"size_bytes": size}))
+    at = open_page("pareto")
+    at.session_state["pareto.ledger"] = True
+    at = fine(at.run())
+    assert "**1** predictions were measured afterwards. Exact bytes were off by 0 at most." in text_of(at)

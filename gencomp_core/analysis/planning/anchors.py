@@ -6,19 +6,20 @@ hundred times what the scan says, where it is twice that for convolutions. A pla
 is tried alone under a mild and a harsh option of each kind, and its scores are scaled to what comes out.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from gencomp_core.analysis.planning.damage import Damages
 from gencomp_core.analysis.planning.options import recipe_of
+from gencomp_core.analysis.sensitivity.outputs import Outcome, observed_batches, outputs_of
 from gencomp_core.errors import RecipeError
 from gencomp_core.records import LayerOption, Progress
 from gencomp_core.records.anchors import Anchor
 from gencomp_core.variant import compress
 from gencomp_core.workloads.base import Workload, complete_settings, makes_texts
-from gencomp_core.workloads.calibration import SEED_OFFSET, forward_batches
+from gencomp_core.workloads.calibration import SEED_OFFSET
 
 N_SAMPLES = 16
 MILD, HARSH = 0.55, 0.85
@@ -65,27 +66,30 @@ class _EndToEnd:
     """Error of samples of the same seeds against the dense model's; of texts, KL along calibration sentences."""
 
     def __init__(self, workload: Workload, n_samples: int, *, seed: int) -> None:
-        self._workload, self._n, self._seed = workload, n_samples, seed
-        settings: Mapping[str, int | float | str] = workload.preview.settings
-        self._settings = complete_settings(workload, settings)
-        self._are_texts = makes_texts(workload)
-        self._dense = self._outputs(workload.model)
+        self._outputs = outputs_of(workload)
+        self._runs = _runs(workload, n_samples, seed=seed)
+        self._dense = self._run(workload.model)
 
     def __call__(self, model: nn.Module) -> float:
-        """Mean over samples or pieces."""
-        pairs = list(zip(self._outputs(model), self._dense, strict=True))
-        if self._are_texts:
-            kl = [(dense.exp() * (dense - own)).sum(-1).flatten() for own, dense in pairs]
-            return float(torch.cat(kl).double().mean())
-        squares = sum(float((own - dense).square().double().sum()) for own, dense in pairs)
-        spread = sum(float((dense - dense.mean()).square().double().sum()) for _, dense in pairs)
-        return squares / 2 / spread if spread > 0 else squares / 2
+        """Sum over samples or pieces, relative to the variance of the dense samples."""
+        pairs = zip(self._run(model), self._dense, strict=True)
+        found = Outcome.joined(self._outputs.outcome(own, dense) for own, dense in pairs)
+        return float(found.errors.sum() / found.units.sum())
 
     @torch.no_grad()
-    def _outputs(self, model: nn.Module) -> Sequence[Tensor]:
-        if self._are_texts:
-            batches = forward_batches(self._workload, self._n, seed=self._seed)
-            return [batch.run(model).float().log_softmax(-1) for batch in batches]
-        own_seed = self._seed + SEED_OFFSET
-        samples = self._workload.generate(model, 0, self._n, seed=own_seed, settings=self._settings)
-        return [samples.float()]
+    def _run(self, model: nn.Module) -> list[Tensor]:
+        return [self._outputs.read(run(model)) for run in self._runs]
+
+
+def _runs(workload: Workload, n: int, *, seed: int) -> list[Callable[[nn.Module], Tensor]]:
+    """What is compared: whole generations of images at the settings of a preview; sentences for texts."""
+    if makes_texts(workload):
+        return [batch.run for batch in observed_batches(workload, n, seed=seed)]
+    settings: Mapping[str, int | float | str] = workload.preview.settings
+    chosen = complete_settings(workload, settings)
+
+    def generate(model: nn.Module) -> Tensor:
+        samples: Tensor = workload.generate(model, 0, n, seed=seed + SEED_OFFSET, settings=chosen)
+        return samples
+
+    return [generate]
