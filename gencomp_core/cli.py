@@ -457,7 +457,7 @@ def optimize(
     """The whole workflow: plan, tune, measure, choose, export and verify, with a report of all of it."""
     from gencomp_core import foreground
     from gencomp_core.artifact.save import check_out
-    from gencomp_core.services.planning import budgets_of
+    from gencomp_core.services.predictions import budgets_of
 
     _use(threads)
     check_out(folder)

@@ -22,7 +22,8 @@ from gencomp_core.runtimes.registry import SHIPPED, SIMULATING, check_runtime
 from gencomp_core.services import library
 from gencomp_core.services.exporting import export
 from gencomp_core.services.measuring import measuring
-from gencomp_core.services.planning import budgets_of, plan_steps
+from gencomp_core.services.planning import plan_steps
+from gencomp_core.services.predictions import budgets_of
 from gencomp_core.services.reporting import Tried, configuration_report, write_report
 from gencomp_core.store import Store
 from gencomp_core.variant import compression_steps
