@@ -13,10 +13,20 @@ hypothesis.settings.load_profile("gencomp")
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def converted_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that all tests convert models into, so that each is converted once: its name tells its weights."""
+    folder = tmp_path_factory.getbasetemp() / "runtimes"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, converted_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder that GenComp keeps its things in during this test."""
     folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "runtimes").symlink_to(converted_models)
     monkeypatch.setenv("GENCOMP_HOME", str(folder))
     monkeypatch.setenv("GENCOMP_STORE", f"sqlite:///{tmp_path / 'store.db'}")
     return folder
