@@ -22,10 +22,11 @@ def converted_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, converted_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, converted_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """Folder that GenComp keeps its things in during this test."""
-    folder = tmp_path / "home"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("home")
     (folder / "runtimes").symlink_to(converted_models)
     monkeypatch.setenv("GENCOMP_HOME", str(folder))
     monkeypatch.setenv("GENCOMP_STORE", f"sqlite:///{tmp_path / 'store.db'}")

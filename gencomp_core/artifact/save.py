@@ -57,13 +57,17 @@ def save_artifact(
 
 
 def check_out(out: Path) -> None:
-    """Refuse a folder that has content, before anything is computed for it.
+    """Refuse a folder that has content, or that can't be made, before anything is computed for it.
 
     Raises:
-        ArtifactError: `out` exists and is no empty folder.
+        ArtifactError: `out` exists and is no empty folder, or its parent can't be made.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ArtifactError(f"--out must be a new or empty folder, got {out}, which has content. Choose another.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"--out {out} can't be written ({error.strerror}). Choose another folder.") from None
 
 
 def write_artifact(

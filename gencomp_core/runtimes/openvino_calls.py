@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gencomp_core.errors import EvaluationError
 from gencomp_core.runtime_env import home, machine
 from gencomp_core.runtimes.openvino_process import Compilation, compiled, in_own_process
 from gencomp_core.workloads.programs import Program
@@ -63,7 +64,12 @@ class CompiledCall:
             in_own_process("try", str(part.path), own.to_json())
             tried.parent.mkdir(parents=True, exist_ok=True)
             tried.touch()
-        return BoundRequest(compiled(part.path, own), [spec.dtype for spec in part.program.inputs])
+        try:
+            model = compiled(part.path, own)
+        except RuntimeError as error:  # the same graph was fine before: it is its weights that changed
+            reason = str(error).strip().splitlines()[-1]
+            raise EvaluationError(f"OpenVINO can't read {part.path} ({reason}). Export the artifact again.") from None
+        return BoundRequest(model, [spec.dtype for spec in part.program.inputs])
 
 
 def _mark_of(path: Path, own: Compilation) -> Path:

@@ -24,21 +24,25 @@ def test_channel_norm_equals_group_norm(groups: int, channels: int, mean: float)
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("workload", [TinyDiffusion(), TinyGAN()], ids=lambda w: w.name)
-def test_integers_of_any_width_keep_their_values_on_the_grid_of_8_bits(bits: int, workload: object) -> None:
+def test_integers_of_any_width_keep_their_values_and_are_stored_in_4_or_8_bits(bits: int, workload: object) -> None:
     variant = compress(workload, recipe(quantization(bits)))  # type: ignore[arg-type]
     made, ways = rewritten(variant.model, variant.quantized)
     for name, layer in weight_layers(variant.model).items():
         torch.testing.assert_close(made.get_submodule(name).weight, weight_of(layer), rtol=1e-6, atol=0)
     assert sum(ways.values()) == len(weight_layers(variant.model))
-    assert set(ways) == {"int8 weights" if bits == 8 else f"int8 weights (from {bits} bits)"}
+    width = 8 if bits == 8 else 4
+    integers = f"int{width} weights" + ("" if bits == width else f" (from {bits} bits)")
+    assert set(ways) == {integers, f"float (weights stored in {width} bits)"}  # convolutions widen theirs
 
 
-def test_group_scales_become_floats_unless_inputs_are_integers() -> None:
+def test_group_scales_stay_unless_inputs_are_integers() -> None:
     workload = TinyDiffusion()
     groups = quantization(4, group_size=8)
     alone = compress(workload, recipe(groups))
-    _, ways = rewritten(alone.model, alone.quantized)
-    assert ways["float"]
+    made, ways = rewritten(alone.model, alone.quantized)
+    assert ways["int4 weights"]
+    for name, layer in weight_layers(alone.model).items():
+        torch.testing.assert_close(made.get_submodule(name).weight, weight_of(layer), rtol=1e-6, atol=0)
     both = compress(workload, recipe(groups, activations()))
     made, ways = rewritten(both.model, both.quantized)
     n_rounded = sum(quantizer_of(layer) is not None for layer in both.model.modules())

@@ -17,6 +17,10 @@ from gencomp_core.services.processes import identity, is_alive
 from gencomp_core.services.running import Pace, carry_out
 from gencomp_core.store import Jobs, Store
 
+signals = pytest.mark.slow
+"""They send SIGINT to the process that runs them, which ended a worker of xdist once; `tests/integration`
+cancels real jobs in processes of their own."""
+
 
 @pytest.fixture(autouse=True)
 def _kinds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +82,7 @@ def test_a_bug_is_told_in_one_line_and_raised(store: Store) -> None:
     assert (job.state, job.message) == ("failed", "ZeroDivisionError: of course")
 
 
+@signals
 def test_a_cancelled_job_stops_between_its_reports(store: Store) -> None:
     job = queued(store, n=1000, pause=0.05)
     with pytest.raises(KeyboardInterrupt):
@@ -89,6 +94,7 @@ def test_a_cancelled_job_stops_between_its_reports(store: Store) -> None:
     assert ended.ended_at - ended.started_at < 3
 
 
+@signals
 def test_a_cancelled_job_wakes_from_a_long_call(store: Store) -> None:
     job, began = queued(store, n=1, pause=60), time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -96,6 +102,7 @@ def test_a_cancelled_job_wakes_from_a_long_call(store: Store) -> None:
     assert time.monotonic() - began < 5
 
 
+@signals
 def test_what_another_process_has_taken_over_is_dropped(store: Store) -> None:
     job = queued(store, n=1000, pause=0.05)
 
