@@ -106,6 +106,7 @@ def configuration_report(
     card = card_of(measurement.workload)
     account = honesty_of(store, measurement)
     sections = [
+        _how(tried, measurement) if tried else None,
         _samples(store, measurement),
         Section(
             "What it really bought", text=[account.verdict, *account.remedies], table=_account(measurement, account)
