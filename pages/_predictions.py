@@ -45,7 +45,7 @@ def prediction_tiles(store: Store, workload: str, found: Prediction) -> None:
     if found.latency_ms is not None:
         columns[2].metric("Latency ↓", f"{found.latency_ms:.1f} ms", border=True, help="One sample, in eager.")
     exact = "Bytes are exact." if found.size_is_exact else "Bytes lie between those of known options."
-    status_line("predicted", f"{exact} From a scan of single layers; nothing was sampled yet.")
+    status_line("predicted", f"{exact} From a scan of single layers; nothing was sampled for it.")
 
 
 @st.fragment
@@ -95,7 +95,7 @@ def _plan_view(store: Store, workload: str, found: Plan) -> None:
 def _scan_first(store: Store, workload: str) -> None:
     """Without a scan there is nothing to plan with: start one."""
     parameters = {"workload": workload, "max_size": FIRST_BUDGET}
-    st.info("The layers were not scanned yet. That takes some minutes, once.", icon=":material/info:")
+    st.info("Plans and predictions need a scan of the layers, once. It takes some minutes.", icon=":material/info:")
     if st.button("Scan the layers", type="primary", icon=":material/radar:", key="explore.scan"):
         jobs.start(store, "plan", parameters)
         link_to("pages/studies.py", "The scan is under way", icon=":material/hourglass_top:", workload=workload)

@@ -52,7 +52,7 @@ def test_what_was_not_measured_is_predicted_before_it_is_simulated(scanned: Path
     sizes = [tile for tile in at.metric if tile.label == "Weights file ↓"]
     assert len(sizes) == 2  # predicted and simulated
     assert sizes[0].value == sizes[1].value
-    assert "Bytes are exact. From a scan of single layers; nothing was sampled yet." in text_of(at)
+    assert "Bytes are exact. From a scan of single layers; nothing was sampled for it." in text_of(at)
     ledger = predictions.ledger(library.open_store(f"sqlite:///{scanned}"), WORKLOAD)
     assert ledger["recipe_signature"].tolist() == [recipe(quantization(8)).signature]
 
