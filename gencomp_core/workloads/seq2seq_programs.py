@@ -115,9 +115,10 @@ class StepState:
         if not torch.equal(rows, self.rows):  # never in beam search: hypotheses stay with their source
             for tensor in (self.source, self.source_mask, *self.memory, self.rows):
                 tensor.copy_(tensor[index])
-        for cache in self.past:
+        moved = (index != torch.arange(len(index))).nonzero()[:, 0]
+        for cache in self.past if len(moved) else ():
             seen = cache.narrow(2, 0, self.position)
-            seen.copy_(seen[index])
+            seen[moved] = seen[index[moved]]
         return self
 
 
