@@ -8,6 +8,9 @@ import numpy as np
 from gencomp_core.analysis.pareto import hypervolume
 from gencomp_core.records import Estimate
 
+HOPE = 0.5
+"""How far from the value to the optimistic end of its interval a loss is hoped to lie: 1 measures many ties, 0 misses luck."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -56,7 +59,7 @@ def possible_gains(
 ) -> tuple[np.ndarray, float]:
     """What each candidate could add to the hypervolume, and what that is now.
 
-    Its loss is hoped to be the optimistic end of the interval that the measured ones have at its damage: losses grow
+    Its loss is hoped to be half-way to the optimistic end of what the measured ones have at its damage: losses grow
     with damage nearly in proportion, so that between two of them, and from the last one on, the line is straight.
 
     Args:
@@ -71,7 +74,7 @@ def possible_gains(
     losses = np.array([loss.value for _, _, loss in measured])
     order = np.argsort([damage for _, damage, _ in measured], kind="stable")
     damages = np.array([damage for _, damage, _ in measured])[order]
-    hopes = np.array([loss.low for _, _, loss in measured])[order]
+    hopes = np.array([loss.value - HOPE * (loss.value - loss.low) for _, _, loss in measured])[order]
     now = hypervolume(costs, losses, reference=reference)
     gains = []
     for cost, damage in candidates:
