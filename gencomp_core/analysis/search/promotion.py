@@ -9,7 +9,7 @@ from gencomp_core.analysis.pareto import hypervolume
 from gencomp_core.records import Estimate
 
 HOPE = 0.5
-"""How far from the value to the optimistic end of its interval a loss is hoped to lie: 1 measures many ties, 0 misses luck."""
+"""How far from its value to the optimistic end of its interval a loss is hoped to lie: 0 misses luck."""
 
 
 @dataclass(frozen=True)
