@@ -547,11 +547,16 @@ def search(
 ) -> None:
     """Find the frontier: try many configurations over few samples, measure those that nothing surely beats."""
     from gencomp_core import foreground
+    from gencomp_core.analysis.axes import searched_axis
     from gencomp_core.analysis.grid import Grid
+    from gencomp_core.analysis.search.space import Space
+    from gencomp_core.workloads import card_of
 
     _use(threads)
+    searched_axis(x)  # a mistake is told before there is a job
+    chosen = Space.of(Grid.from_file(grid)).grid if grid else None
     parameters = {
-        "workload": workload, "trials": trials, "grid": dict(Grid.from_file(grid).plain) if grid else None, "x": x,
+        "workload": card_of(workload).name, "trials": trials, "grid": dict(chosen.plain) if chosen else None, "x": x,
         "samples": samples, "minutes": minutes, "extractor": extractor, "set": _settings(sampling) or None,
         "seed": seed, "threads": threads,
     }  # fmt: skip

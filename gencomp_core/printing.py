@@ -183,7 +183,7 @@ def print_search(found: Mapping[str, Any]) -> None:
         table.add_row(escape(row["title"]), figure(row[name]), f"{quality['value']:.2f}", interval, against, mark)
     out.print(table)
     asked = ", ".join(
-        f"{own['n_asked']} over {own['n_samples']} samples ({own['n_known']} known before)"
+        f"{own['n_asked']} {own['kind']}s over {own['n_samples']} samples ({own['n_known']} known before)"
         for own in found["evaluations"]
     )
     area = found["hypervolume"]

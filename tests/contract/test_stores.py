@@ -161,13 +161,13 @@ def test_pictures_are_kept_by_kind(store: Store) -> None:
 
 def test_one_same_seed_figure_of_all_measurements_is_found_without_their_documents(store: Store) -> None:
     drift = Estimate(value=20.5, low=20.0, high=21.0)
-    found = [measurement(quantization(4), fidelity={"psnr_db": drift}), measurement(quantization(2))]
+    found = [measurement(quantization(4), fidelity={"kid": drift}), measurement(quantization(2))]
     for own in found:
         store.save(own)
-    (row,) = store.fidelity_rows("fashion-vae", "psnr_db")
+    (row,) = store.fidelity_rows("fashion-vae", "kid")
     assert row == {"signature": found[0].signature, **drift.model_dump()}
     assert store.fidelity_rows("fashion-vae", "kl_nats") == []
-    assert store.fidelity_rows("fashion-gan", "psnr_db") == []
+    assert store.fidelity_rows("fashion-gan", "kid") == []
 
 
 def test_a_latency_without_peak_memory_has_none(store: Store) -> None:

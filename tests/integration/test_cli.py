@@ -382,7 +382,7 @@ def test_a_search_prints_its_frontier_and_one_document(run: Run, tmp_path: Path)
     )
     assert len(done.document["trials"]) == 4
     shown = run("search", name, "--trials", 4, "--samples", 50, "--grid", grid)
-    assert "4 configurations: 4 over 50 samples (4 known before)" in " ".join(shown.out.split())
+    assert "4 configurations: 4 screenings over 50 samples (4 known before)" in " ".join(shown.out.split())
     assert "--x must be one of size_bytes" in refused(run("search", name, "--x", "bytes"))
 
 
