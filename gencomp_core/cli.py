@@ -528,7 +528,7 @@ def sweep(
 @app.command()
 def search(
     workload: str,
-    trials: Annotated[int, typer.Option("--trials", min=2, max=10_000, help="Configurations to try.")] = 60,
+    trials: Annotated[int, typer.Option("--trials", min=2, max=10_000, help="Configurations to try.")] = 100,
     grid: Annotated[
         Path | None, typer.Option("--grid", help="Grid file, of stages; without it a grid for any workload.")
     ] = None,

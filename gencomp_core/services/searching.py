@@ -25,7 +25,7 @@ from gencomp_core.store import Screenings, Store, Studies
 from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import Workload
 
-TRIALS = 60
+TRIALS = 100
 FEWER = 20
 """How many times fewer samples the first rung has."""
 

@@ -61,6 +61,7 @@ def possible_gains(
 
     Its loss is hoped to be half-way to the optimistic end of what the measured ones have at its damage: losses grow
     with damage nearly in proportion, so that between two of them, and from the last one on, the line is straight.
+    One that costs no less than a measured one and has no less damage adds nothing: it could only be luckier.
 
     Args:
         candidates: cost (on the scale of the hypervolume) and damage of each.
@@ -78,6 +79,9 @@ def possible_gains(
     now = hypervolume(costs, losses, reference=reference)
     gains = []
     for cost, damage in candidates:
+        if any(own_cost <= cost and own_damage <= damage for own_cost, own_damage, _ in measured):
+            gains.append(0.0)
+            continue
         hoped = _on_line(damages, hopes, damage)
         gains.append(hypervolume(np.append(costs, cost), np.append(losses, hoped), reference=reference) - now)
     return np.array(gains), now
