@@ -103,14 +103,28 @@ class Grid:
         worst = quality.max() if facts.better == "lower" else quality.min()
         return {"ten usual losses": near, "worst of the grid": (near[0], float(worst))}
 
-    def share(self, signatures: list[str], reference: tuple[float, float]) -> float:
-        """Hypervolume of some configurations as a share of that of all."""
+    def share(self, signatures: list[str], reference: tuple[float, float], *, capped: bool = False) -> float:
+        """Hypervolume of some configurations as a share of that of all.
+
+        Args:
+            capped: count a quality above dense's as dense's.
+        """
         better = METRICS[self.metric].better
-        own, everything = (
-            hypervolume(*self.arrays(names), reference=reference, better=better)
-            for names in (signatures, list(self.results))
-        )
-        return own / everything
+        cost, quality = self.arrays(list(self.results))
+        dense = quality[np.argmax(cost)]
+        areas = []
+        for names in (signatures, list(self.results)):
+            own_cost, own = self.arrays(names)
+            if capped:
+                own = np.maximum(own, dense) if better == "lower" else np.minimum(own, dense)
+            areas.append(hypervolume(own_cost, own, reference=reference, better=better))
+        return areas[0] / areas[1]
+
+    def shares(self, signatures: list[str]) -> dict[str, float]:
+        """Shares up to each reference, and up to the near one without credit for being better than dense."""
+        found = {name: self.share(signatures, reference) for name, reference in self.references().items()}
+        near = self.references()["ten usual losses"]
+        return {**found, "ten usual losses, capped at dense": self.share(signatures, near, capped=True)}
 
     @property
     def seconds(self) -> float:
@@ -163,7 +177,8 @@ def report(name: str, grid: Grid, plan: SearchPlan) -> None:
     """Print the rows of one workload."""
     references = grid.references()
     print(f"\n{name}: {len(grid.results)} configurations, {grid.seconds:.0f} s for all; reference {references}\n")
-    heading = ("search", "seed", "tried", "measured", "time", "of it the search itself", *references)
+    names = grid.shares(list(grid.results))
+    heading = ("search", "seed", "tried", "measured", "time", "of it the search itself", *names)
     print(f"| {' | '.join(heading)} |\n{'|---' * len(heading)}|")
     for seed in SEEDS:
         run = searched(grid, name, replace(plan, seed=seed))
@@ -174,7 +189,7 @@ def report(name: str, grid: Grid, plan: SearchPlan) -> None:
 
 
 def _row(label: str, seed: int, tried: int, found: list[str], spent: float, own: float, grid: Grid) -> None:
-    shares = [f"{grid.share(found, reference):.2%}" for reference in grid.references().values()]
+    shares = [f"{share:.2%}" for share in grid.shares(found).values()]
     cells = [label, seed, tried, len(found), f"{spent / grid.seconds:.2%}", f"{own / grid.seconds:.2%}", *shares]
     print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
@@ -184,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", default=["fashion-gan", "verses-transformer"])
     parser.add_argument("--cache", type=Path, required=True, help="folder with the measured grid")
-    parser.add_argument("--trials", type=int, default=60, help="configurations that a search may try")
+    parser.add_argument("--trials", type=int, default=100, help="configurations that a search may try")
     parser.add_argument("--samplers", nargs="+", default=["tpe", "random"], help="of Optuna: tpe, gp, random")
     arguments = parser.parse_args()
     for name in arguments.workloads:

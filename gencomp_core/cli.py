@@ -17,6 +17,7 @@ from gencomp_core.errors import EvaluationError, GenCompError
 from gencomp_core.printing import (
     count,
     err,
+    figure,
     finished,
     out,
     print_jobs,
@@ -376,7 +377,10 @@ def plan(
 @app.command()
 def pareto(
     workload: str,
-    x: Annotated[str, typer.Option("--x", help="Cost: size_bytes, latency_ms or macs.")] = "size_bytes",
+    x: Annotated[
+        str, typer.Option("--x", help="Cost: size_bytes, macs, effective_bits, latency_ms:RUNTIME:BATCH, ...")
+    ] = "size_bytes",
+    y: Annotated[str, typer.Option("--y", help="quality, or a figure such as kid, psnr_db, kl_nats.")] = "quality",
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the table as CSV.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write the chart as one HTML file.")] = None,
     as_json: AsJson = False,
@@ -385,23 +389,37 @@ def pareto(
     threads: Threads = None,
 ) -> None:
     """The frontier of the stored measurements: cost against quality, ties kept."""
-    from gencomp_core.services.frontiers import frontier_of, write_chart
+    from dataclasses import asdict
 
-    table = frontier_of(_open(store), workload, x=x)
+    from gencomp_core.analysis.axes import cost_axis, quality_axis
+    from gencomp_core.services.frontiers import area_of, frontier_of, write_chart
+    from gencomp_core.workloads import card_of
+
+    table = frontier_of(_open(store), workload, x=x, y=y)
+    across, up = cost_axis(x), quality_axis(y, metric=card_of(workload).metric)
+    area = area_of(table, across, up, workload)
     if csv:
         _write("--csv", csv, lambda: table.to_csv(csv, index=False))
     if html:
-        _write("--html", html, lambda: write_chart(table, workload, html, x=x))
+        _write("--html", html, lambda: write_chart(table, workload, html, x=x, y=y))
     if as_json:
-        return print_json({"workload": workload, "x": x, "points": json.loads(table.to_json(orient="records"))})
-    shown = Table("title", x, "quality", "interval", "", box=None)
-    for row in table[table["on_frontier"]].sort_values(x).to_dict("records"):
+        points = json.loads(table.to_json(orient="records"))
+        named = {"workload": workload, "x": across.address, "y": up.address}
+        return print_json({**named, "hypervolume": asdict(area) if area else None, "points": points})
+    shown = Table("title", across.title, up.title, "interval", "", box=None)
+    for row in table[table["on_frontier"]].sort_values(across.column).to_dict("records"):
         mark = "knee" if row["is_knee"] else ("" if row["on_line"] else "tied")
-        interval = f"[{row['quality_low']:.2f}, {row['quality_high']:.2f}]"
-        shown.add_row(row["title"], f"{row[x]:,.0f}", f"{row['quality']:.2f}", interval, mark)
+        value, low, high = (row[f"{up.column}{end}"] for end in ("", "_low", "_high"))
+        shown.add_row(row["title"], figure(row[across.column]), figure(value), f"[{figure(low)}, {figure(high)}]", mark)
     out.print(shown)
     hidden = len(table) - int(table["on_frontier"].sum())
     out.print(f"{hidden} dominated configurations are not listed; --csv writes all.", markup=False)
+    if area:
+        out.print(
+            f"Hypervolume {area.value:.4g} halvings of {across.column} times {up.title}, up to {figure(area.cost)} and "
+            f"{figure(area.quality)}.",
+            markup=False,
+        )
     return None
 
 
@@ -510,7 +528,7 @@ def sweep(
 @app.command()
 def search(
     workload: str,
-    trials: Annotated[int, typer.Option("--trials", min=2, max=10_000, help="Configurations to try.")] = 60,
+    trials: Annotated[int, typer.Option("--trials", min=2, max=10_000, help="Configurations to try.")] = 100,
     grid: Annotated[
         Path | None, typer.Option("--grid", help="Grid file, of stages; without it a grid for any workload.")
     ] = None,
@@ -529,11 +547,16 @@ def search(
 ) -> None:
     """Find the frontier: try many configurations over few samples, measure those that nothing surely beats."""
     from gencomp_core import foreground
+    from gencomp_core.analysis.axes import searched_axis
     from gencomp_core.analysis.grid import Grid
+    from gencomp_core.analysis.search.space import Space
+    from gencomp_core.workloads import card_of
 
     _use(threads)
+    searched_axis(x)  # a mistake is told before there is a job
+    chosen = Space.of(Grid.from_file(grid)).grid if grid else None
     parameters = {
-        "workload": workload, "trials": trials, "grid": dict(Grid.from_file(grid).plain) if grid else None, "x": x,
+        "workload": card_of(workload).name, "trials": trials, "grid": dict(chosen.plain) if chosen else None, "x": x,
         "samples": samples, "minutes": minutes, "extractor": extractor, "set": _settings(sampling) or None,
         "seed": seed, "threads": threads,
     }  # fmt: skip

@@ -180,10 +180,10 @@ def print_search(found: Mapping[str, Any]) -> None:
         mark = "knee" if row["is_knee"] else ("" if row["on_line"] else "tied")
         interval = f"[{quality['low']:.2f}, {quality['high']:.2f}]"
         against = f"{change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]" if change else ""
-        table.add_row(escape(row["title"]), f"{row[name]:,.4g}", f"{quality['value']:.2f}", interval, against, mark)
+        table.add_row(escape(row["title"]), figure(row[name]), f"{quality['value']:.2f}", interval, against, mark)
     out.print(table)
     asked = ", ".join(
-        f"{own['n_asked']} over {own['n_samples']} samples ({own['n_known']} known before)"
+        f"{own['n_asked']} {own['kind']}s over {own['n_samples']} samples ({own['n_known']} known before)"
         for own in found["evaluations"]
     )
     area = found["hypervolume"]
@@ -381,6 +381,11 @@ def _in_other_runtime(latency: dict[str, Any]) -> str:
     if latency["runtime"] == "eager" or not latency.get("eager_ratio"):
         return ""
     return f"; {1 / latency['eager_ratio']:.2f} × the speed of dense in eager; ran {latency['ran']}"
+
+
+def figure(value: float) -> str:
+    """A figure with four digits at least, thousands separated."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def count(value: int | None) -> str:

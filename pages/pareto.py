@@ -3,7 +3,7 @@
 import streamlit as st
 
 from gencomp_core.charts.pareto import pareto_chart
-from gencomp_core.services import library
+from gencomp_core.services import frontiers, library
 from gencomp_core.workloads import CATALOG
 from pages._explore_views import measured_view
 from pages._ledger import ledger_view
@@ -22,8 +22,7 @@ from pages._widgets import (
     table_twin,
 )
 
-COSTS = {"bytes": "size_bytes", "milliseconds": "latency_ms"}
-COST_TITLES = {"size_bytes": "weights file, bytes", "latency_ms": "eager latency at batch 1, ms"}
+COSTS = {"bytes": "size_bytes", "milliseconds": "latency_ms", "MACs": "macs", "memory": "peak_memory_mb"}
 SHOWN = [
     "title", "family", "size_bytes", "n_times_smaller", "quality", "quality_low", "quality_high", "quality_change",
     "sparsity", "effective_bits", "latency_ms", "on_frontier", "n_samples", "origin",
@@ -44,20 +43,31 @@ if table.empty:
 
 options = library.conditions(table)
 kept = {"bind": "query-params", "persist_state": "session"}
-first, second, third = st.columns([1.2, 1.6, 1])
+metric = CATALOG[workload].metric
+first, second, third, fourth = st.columns([1.5, 1, 1.6, 1])
 cost = COSTS[first.segmented_control("Cost", list(COSTS), default="bytes", required=True, key="pareto.cost", **kept)]
-conditions = second.selectbox(
+timings = frontiers.timings(store, workload)
+if frontiers.COSTS[cost].timed and timings:
+    cost += ":" + first.selectbox("Runtime and batch", timings, key="pareto.timing", **kept)
+conditions = third.selectbox(
     "Measured under", options, key="pareto.conditions",
     help="Only figures with equal samples, seed, sampler and weights can be compared.", **kept,
 )  # fmt: skip
-only_frontier = third.toggle("Only the frontier", key="pareto.only_frontier", **kept)
-
 comparable = library.with_siblings(store, workload, table[table["conditions"] == conditions])
-points = library.frontier(comparable, workload, x=cost)
-facts = library.metric_of(workload)
+names = ["quality"]
+with shown_errors():
+    names = frontiers.figures_of(store, table[table["conditions"] == conditions], workload)
+figure = second.selectbox(
+    "Quality", names, key="pareto.y", format_func=lambda name: frontiers.quality_axis(name, metric=metric).title,
+    **kept,
+)  # fmt: skip
+only_frontier = fourth.toggle("Only the frontier", key="pareto.only_frontier", **kept)
+
+x, y = frontiers.cost_axis(cost), frontiers.quality_axis(figure, metric=metric)
+points = frontiers.place(store, comparable, x, y)
 n_unplaced = len(comparable) - len(points)
 shown = points[points["on_frontier"]] if only_frontier else points
-hidden = [f"{n_unplaced} hidden: no {COST_TITLES[cost]}"] if n_unplaced else []
+hidden = [f"{n_unplaced} hidden: no {x.title}"] if n_unplaced else []
 hidden += [f"{len(points) - len(shown)} dominated hidden"] if only_frontier else []
 if not points.empty:
     st.markdown(
@@ -65,7 +75,7 @@ if not points.empty:
         f"beaten for certain by a cheaper one (overlapping 95 % intervals count as ties). {'; '.join(hidden)}"
     )
 
-labels = configuration_labels(shown.sort_values(cost))
+labels = configuration_labels(shown.sort_values(x.column))
 label_of = {name: text for text, name in labels.items()}
 forget_unless_in("pareto.chosen", labels)
 picked = picked_recipe(workload)
@@ -75,12 +85,12 @@ lines: dict[str, float] = {}
 with shown_errors():
     lines = library.baselines(store, comparable, workload)
 chart = pareto_chart(
-    shown, x=cost, x_title=COST_TITLES[cost], y_title=facts.title, better=facts.better, selected=selected,
-    lines=lines,
+    shown, x=x.column, x_title=x.title, y=y.column, y_title=y.title, better=y.better, selected=selected,
+    lines=lines if y.column == "quality" else {},
 )  # fmt: skip
 event = st.plotly_chart(
     chart, key="pareto.chart", on_select="rerun", selection_mode="points", config={"displaylogo": False},
-    alt=f"Scatter of {len(shown)} configurations: {COST_TITLES[cost]} against {facts.title}, the frontier as a line",
+    alt=f"Scatter of {len(shown)} configurations: {x.title} against {y.title}, the frontier as a line",
 )  # fmt: skip
 clicked = clicked_signature(event)
 if clicked in label_of and st.session_state.get("pareto.clicked") != clicked:
@@ -92,7 +102,7 @@ chosen = st.selectbox(
     "Configuration (click a point, or choose here)", list(labels), index=None, key="pareto.chosen",
     placeholder="none picked", **kept,
 )  # fmt: skip
-table_twin(shown[SHOWN], filename=f"{workload}-pareto.csv", key="pareto")
+table_twin(shown[list(dict.fromkeys([*SHOWN, x.column, y.column]))], filename=f"{workload}-pareto.csv", key="pareto")
 ledger_view(store, workload)
 if chosen:
     with shown_errors():

@@ -44,6 +44,7 @@ COSTS = {
     )
 }
 """Costs by name; lower is better for all."""
+SEARCHED = ("size_bytes", "macs", "latency_ms")
 
 
 def cost_axis(address: str, *, option: str = "--x") -> AxisFacts:
@@ -81,6 +82,18 @@ def cost_axis(address: str, *, option: str = "--x") -> AxisFacts:
         runtime=runtime,
         batch=int(batch),
     )
+
+
+def searched_axis(address: str) -> AxisFacts:
+    """The cost of a search behind an address: one that is asked of every candidate.
+
+    Raises:
+        EvaluationError: no such cost, or none of bytes, MACs and latency.
+    """
+    facts = cost_axis(address)
+    if facts.column not in SEARCHED:
+        raise EvaluationError(f"--x of a search must be one of {', '.join(SEARCHED)}, got {address!r}. Choose one.")
+    return facts
 
 
 def quality_axis(address: str, *, metric: str, option: str = "--y") -> AxisFacts:

@@ -16,6 +16,7 @@ def pareto_chart(
     *,
     x: str,
     x_title: str,
+    y: str = "quality",
     title: str = "",
     y_title: str = "FID",
     better: str = "lower",
@@ -25,9 +26,10 @@ def pareto_chart(
     """Scatter of configurations with error bars; `customdata` holds the signature of each point.
 
     Args:
-        table: columns `x`, `quality`, `quality_low`, `quality_high`, `family`, `title`, `signature`,
+        table: columns `x`, `y`, `y_low`, `y_high`, `family`, `title`, `signature`,
             `on_frontier`, `on_line`, `is_knee`, `is_dense`.
-        better: direction of the quality; its axis is logarithmic where lower is better.
+        y: column of the quality, or of another figure.
+        better: direction of `y`; its axis is logarithmic where lower is better and none is 0.
         selected: signature of the point to ring.
         lines: qualities to draw as horizontal lines, by name.
     """
@@ -35,7 +37,7 @@ def pareto_chart(
     line = table[table["on_line"]].sort_values(x)
     figure.add_scatter(
         x=line[x],
-        y=line["quality"],
+        y=line[y],
         mode="lines",
         line={"color": "#9ca3af", "width": 1.5, "shape": "hv"},
         name="frontier",
@@ -45,7 +47,7 @@ def pareto_chart(
         for kept, part in rows.groupby("on_frontier"):
             figure.add_scatter(
                 x=part[x],
-                y=part["quality"],
+                y=part[y],
                 mode="markers",
                 name=str(name),
                 legendgroup=str(name),
@@ -63,25 +65,25 @@ def pareto_chart(
                 error_y={
                     "type": "data",
                     "symmetric": False,
-                    "array": part["quality_high"] - part["quality"],
-                    "arrayminus": part["quality"] - part["quality_low"],
+                    "array": part[f"{y}_high"] - part[y],
+                    "arrayminus": part[y] - part[f"{y}_low"],
                     "thickness": 1,
                     "width": 0,
                     "color": "rgba(107,114,128,0.5)",
                 },
             )
-    _ring(figure, table[table["is_knee"]], x, "knee", "#6b7280", "circle-open")
+    _ring(figure, table[table["is_knee"]], (x, y), "knee", "#6b7280", "circle-open")
     if selected is not None:
-        _ring(figure, table[table["signature"] == selected], x, "picked", SELECTED_COLOUR, "circle-open")
+        _ring(figure, table[table["signature"] == selected], (x, y), "picked", SELECTED_COLOUR, "circle-open")
     for name, value in (lines or {}).items():
         figure.add_hline(
             y=value,
             line={"color": "#6b7280", "width": 1, "dash": "dot"},
             annotation={"text": f"{name} {value:.1f}", "font": {"size": 11}, "xanchor": "right"},
         )
-    y_axis: dict[str, object] = {"title": f"{y_title} (higher is better)"}
-    if better == "lower":
-        y_axis = log_axis(f"{y_title} (log; lower is better)", table["quality"])
+    y_axis: dict[str, object] = {"title": f"{y_title} ({better} is better)"}
+    if better == "lower" and (table[y] > 0).all():
+        y_axis = log_axis(f"{y_title} (log; lower is better)", table[y])
     figure.update_layout(
         title=title or None,
         xaxis=log_axis(f"{x_title} (log; lower is better)", table[x]),
@@ -95,12 +97,12 @@ def pareto_chart(
     return figure
 
 
-def _ring(figure: go.Figure, rows: pd.DataFrame, x: str, name: str, colour: str, symbol: str) -> None:
+def _ring(figure: go.Figure, rows: pd.DataFrame, axes: tuple[str, str], name: str, colour: str, symbol: str) -> None:
     if rows.empty:
         return
     figure.add_scatter(
-        x=rows[x],
-        y=rows["quality"],
+        x=rows[axes[0]],
+        y=rows[axes[1]],
         mode="markers",
         name=name,
         hoverinfo="skip",

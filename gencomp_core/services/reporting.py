@@ -255,7 +255,12 @@ def _frontier(store: Store, workload: str, *, picked: Measurement | None) -> Sec
     facts = library.metric_of(workload)
     signature = picked.signature if picked else None
     figure = pareto_chart(
-        table, x="size_bytes", x_title=COSTS["size_bytes"], y_title=facts.title, better=facts.better, selected=signature
+        table,
+        x="size_bytes",
+        x_title=COSTS["size_bytes"].title,
+        y_title=facts.title,
+        better=facts.better,
+        selected=signature,
     )
     best = int(table["on_frontier"].sum())
     text = f"{len(table)} configurations under the same conditions; {best} are on the frontier, ties kept."

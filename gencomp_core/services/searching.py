@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from gencomp_core.analysis.axes import AxisFacts, cost_axis
+from gencomp_core.analysis.axes import AxisFacts, searched_axis
 from gencomp_core.analysis.grid import Grid
 from gencomp_core.analysis.measurement import make_request
 from gencomp_core.analysis.pareto import hypervolume, knee, on_frontier, reference_point, strict_frontier
 from gencomp_core.analysis.search.loop import SearchPlan
 from gencomp_core.analysis.search.loop import search as carry_out
-from gencomp_core.analysis.search.screening import Screener, as_screening, check_cost
+from gencomp_core.analysis.search.screening import Screener, as_screening
 from gencomp_core.analysis.search.space import Space, default_grid
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.records import METRICS, EvaluationRequest, Progress, Screening, Trial
+from gencomp_core.records import METRICS, EvaluationRequest, Progress, Screening, Study, Trial
 from gencomp_core.services import library
 from gencomp_core.services.measuring import measure
-from gencomp_core.store import Screenings, Store
+from gencomp_core.store import Screenings, Store, Studies
 from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import Workload
 
-TRIALS = 60
+TRIALS = 100
 FEWER = 20
 """How many times fewer samples the first rung has."""
 
@@ -43,11 +43,10 @@ def search(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress, N
     Raises:
         EvaluationError, RecipeError: a parameter is out of range, before anything is computed.
     """
-    yield Progress("loading", 0, 1)
     started = time.monotonic()
-    x = cost_axis(parameters.get("x") or "size_bytes")
-    check_cost(x)
+    x = searched_axis(parameters.get("x") or "size_bytes")
     space = _space(parameters.get("grid"), x)
+    yield Progress("loading", 0, 1)
     workload = load_workload(parameters["workload"])
     request = _request(store, workload, parameters)
     plan = _plan(workload, request, x, parameters)
@@ -57,9 +56,21 @@ def search(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress, N
         trials.append(trial)
         n = len({one.number for one in trials})
         yield Progress(f"trial {trial.number}, {trial.title}: {trial.verdict}", n, max(plan.trials, n))
+    signature = _signature(space, plan, request)
+    Studies(store).save(
+        Study(
+            id=signature,
+            name=f"Search of {workload.title}",
+            purpose="search",
+            workload=workload.name,
+            parameters={name: value for name, value in parameters.items() if value is not None},
+            created_at=time.time(),
+            signatures=tuple(trial.found.signature for trial in trials if trial.found and trial.verdict == "full"),
+        )
+    )
     return {
         "workload": workload.name,
-        "signature": _signature(space, plan, request),
+        "signature": signature,
         "x": x.address,
         "n_samples": request.n_samples,
         "trials": _by_configuration(trials),
@@ -74,14 +85,14 @@ class _Kept:
     """Screens and measures what the store does not have, and keeps it.
 
     Attributes:
-        done: by number of samples: asked for, known before, wall seconds of the others.
+        done: by what it was and number of samples: asked for, known before, wall seconds of the others.
     """
 
     store: Store
     workload: Workload
     request: EvaluationRequest
     x: AxisFacts
-    done: dict[int, list[float]] = field(default_factory=dict)
+    done: dict[tuple[str, int], list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.screener = Screener(self.workload, self.request, self.x)
@@ -95,7 +106,7 @@ class _Kept:
         if found is None:
             found = self.screener.screen(recipe, n_samples)
             self.screenings.save(found)
-        self._count(n_samples, known, started)
+        self._count(("screening", n_samples), known, started)
         return found
 
     def measure(self, recipe: Recipe) -> Screening:
@@ -114,16 +125,17 @@ class _Kept:
             runtimes=(self.x.runtime,) if self.x.timed else (),
             batches=(self.x.batch,),
         )
-        self._count(request.n_samples, known, started)
+        self._count(("measurement", request.n_samples), known, started)
         return as_screening(measurement, self.x)
 
-    def counts(self) -> list[dict[str, float]]:
-        """Evaluations by number of samples."""
+    def counts(self) -> list[dict[str, Any]]:
+        """Screenings by number of samples, and measurements."""
         names = ("n_asked", "n_known", "seconds")
-        return [{"n_samples": n, **dict(zip(names, own, strict=True))} for n, own in sorted(self.done.items())]
+        ordered = sorted(self.done.items(), key=lambda item: (item[0][0] == "measurement", item[0][1]))
+        return [{"kind": kind, "n_samples": n, **dict(zip(names, own, strict=True))} for (kind, n), own in ordered]
 
-    def _count(self, n_samples: int, known: bool, started: float) -> None:
-        own = self.done.setdefault(n_samples, [0, 0, 0.0])
+    def _count(self, what: tuple[str, int], known: bool, started: float) -> None:
+        own = self.done.setdefault(what, [0, 0, 0.0])
         own[0] += 1
         own[1] += known
         own[2] += 0.0 if known else time.monotonic() - started

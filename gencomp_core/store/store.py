@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from gencomp_core.errors import StoreError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Latency, Measurement, RuntimeQuality
+from gencomp_core.store.documents import number_at
 from gencomp_core.store.schema import latencies, measurements, pictures, runtime_qualities
 
 KNOWN_VERSIONS = ("0001", "0003", "0004", "0005", "0006", "0007")
@@ -116,9 +117,24 @@ class Store:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def fidelity_rows(self, workload: str, name: str) -> list[dict[str, Any]]:
+        """One figure of `Measurement.fidelity` as plain rows: signature, value, low, high; none where it is missing."""
+        dialect = self.engine.dialect.name
+        parts = {
+            part: number_at(measurements.c.document, ("fidelity", name, part), dialect=dialect)
+            for part in ("value", "low", "high")
+        }
+        query = select(measurements.c.signature, *(own.label(part) for part, own in parts.items())).where(
+            measurements.c.workload == workload, parts["value"].is_not(None)
+        )
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def latency_rows(self, workload: str | None = None) -> list[dict[str, Any]]:
-        """Median latencies as plain rows, with the signature that they belong to."""
-        columns = [column for column in latencies.columns if column.name != "document"]
+        """Median latencies and peak memories as plain rows, with the signature that they belong to."""
+        columns: list[Any] = [column for column in latencies.columns if column.name != "document"]
+        memory = number_at(latencies.c.document, ("peak_memory_mb",), dialect=self.engine.dialect.name)
+        columns.append(memory.label("peak_memory_mb"))
         query = select(*columns).join(measurements, measurements.c.signature == latencies.c.signature)
         if workload:
             query = query.where(measurements.c.workload == workload)

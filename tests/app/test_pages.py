@@ -329,6 +329,16 @@ def test_the_frontier_of_texts_shows_what_needs_no_model(measured: Path) -> None
     assert "BLEU (higher is better)" in chart.proto.spec
 
 
+def test_the_frontier_can_be_drawn_against_any_figure_that_was_measured(measured: Path) -> None:
+    at = fine(open_page("pareto", workload=TEXT_WORKLOAD))
+    chosen = at.selectbox(key="pareto.y")
+    assert "KL to dense, nats a piece" in chosen.options
+    chosen.select("kl_nats")
+    (chart,) = fine(at.run()).get("plotly_chart")
+    assert "KL to dense, nats a piece (lower is better)" in chart.proto.spec
+    assert "word table" not in chart.proto.spec  # a BLEU, which is no KL
+
+
 def test_explore_simulates_texts_that_were_not_measured(measured: Path) -> None:
     at = fine(open_page("explore", workload=TEXT_WORKLOAD))
     at.select_slider(key="explore.bits").set_value("2")
@@ -378,7 +388,16 @@ def test_two_sessions_share_no_choices(measured: Path) -> None:
     assert "50% magnitude" not in text_of(fine(second.switch_page("pages/export.py").run()))
 
 
-@pytest.mark.parametrize("query", [{"pareto.cost": "milliseconds"}, {"pareto.only_frontier": "true"}])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"pareto.cost": "milliseconds"},
+        {"pareto.cost": "milliseconds", "pareto.timing": "eager:1"},
+        {"pareto.cost": "MACs"},
+        {"pareto.cost": "memory"},
+        {"pareto.only_frontier": "true"},
+    ],
+)
 @pytest.mark.parametrize("fill", [dense_only, thirty, without_latency])
 def test_the_frontier_is_shown_whatever_is_on_its_axes(
     fill: Fill, query: dict[str, str], path: Path, no_demo: None

@@ -11,7 +11,7 @@ import pytest
 from gencomp_core.errors import GenCompError
 from gencomp_core.records import Estimate, Progress, Screening
 from gencomp_core.services.searching import search
-from gencomp_core.store import Screenings, Store
+from gencomp_core.store import Screenings, Store, Studies
 
 GRID = {
     "stages": [
@@ -60,6 +60,9 @@ def test_every_workload_can_be_searched_and_what_is_measured_is_kept(store: Stor
         assert kept.size_bytes == row["size_bytes"]
         assert kept.quality is not None
         assert kept.quality.value == row["quality"]["value"]
+    study = Studies(store).get(report["signature"])
+    assert study is not None
+    assert {row["signature"] for row in report["frontier"]} <= set(study.signatures)
     sizes = [row["size_bytes"] for row in report["frontier"]]
     assert sizes == sorted(sizes)
 
@@ -111,7 +114,7 @@ def test_time_that_is_up_ends_the_search_with_what_there_is(store: Store) -> Non
     ("parameters", "message"),
     [
         ({"x": "bytes"}, "--x must be one of size_bytes, macs"),
-        ({"x": "peak_memory_mb"}, "--x of a search must be one of size_bytes, macs, latency_ms, got 'peak_memory_mb"),
+        ({"x": "peak_memory_mb"}, "--x of a search must be one of size_bytes, macs, latency_ms, got 'peak_memory_mb'"),
         ({"grid": {"stages": [], "settings": {"steps": [1, 2]}}}, "a search varies stages and nothing else, got"),
         ({"grid": {"stages": 3}}, "stages must be a list of stages"),
         ({"grid": {"stages": []}}, "a search must have a choice, got none."),

@@ -14,7 +14,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine, inspect
 
 from gencomp_core.errors import StoreError
-from gencomp_core.records import Measurement
+from gencomp_core.records import Estimate, Measurement
 from gencomp_core.store import Store
 from gencomp_core.store.schema import metadata
 from gencomp_core.store.store import HEAD, KNOWN_VERSIONS, MIGRATIONS
@@ -157,6 +157,23 @@ def test_pictures_are_kept_by_kind(store: Store) -> None:
     assert store.picture("a" * 16, "samples") == b"three"
     assert store.picture("a" * 16, "worst") == b"two"
     assert store.picture("b" * 16, "samples") is None
+
+
+def test_one_same_seed_figure_of_all_measurements_is_found_without_their_documents(store: Store) -> None:
+    drift = Estimate(value=20.5, low=20.0, high=21.0)
+    found = [measurement(quantization(4), fidelity={"kid": drift}), measurement(quantization(2))]
+    for own in found:
+        store.save(own)
+    (row,) = store.fidelity_rows("fashion-vae", "kid")
+    assert row == {"signature": found[0].signature, **drift.model_dump()}
+    assert store.fidelity_rows("fashion-vae", "kl_nats") == []
+    assert store.fidelity_rows("fashion-gan", "kid") == []
+
+
+def test_a_latency_without_peak_memory_has_none(store: Store) -> None:
+    store.save(measurement(latency=(latency(),)))
+    (row,) = store.latency_rows("fashion-vae")
+    assert (row["median_ms"], row["peak_memory_mb"]) == (2.0, None)
 
 
 def test_forgetting_takes_latencies_and_pictures_along(store: Store) -> None:

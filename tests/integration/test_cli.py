@@ -17,9 +17,10 @@ from PIL import Image
 import gencomp_core
 from gencomp_core import cli
 from gencomp_core.recipes.stages import STAGES
+from gencomp_core.records import Estimate
 from gencomp_core.store import Store
 from gencomp_core.workloads import CATALOG
-from tests.made import measurement
+from tests.made import latency, measurement
 from tests.tiny import pruning, quantization, recipe
 
 ROOT = Path(__file__).parents[2]
@@ -350,6 +351,41 @@ def test_the_frontier_is_written_as_table_and_as_chart(run: Run, tmp_path: Path)
     assert found[2].title not in shown
 
 
+def test_the_frontier_takes_any_cost_and_any_figure_with_its_area(run: Run) -> None:
+    store = Store(os.environ["GENCOMP_STORE"])
+    drifts = {None: 100.0, 4: 25.0, 2: 10.0}
+    for bits, drift in drifts.items():
+        kept = {"psnr_db": Estimate(value=drift, low=drift - 1, high=drift)}
+        timed = latency(runtime="openvino", batch=16, median_ms=float(bits or 8))
+        store.save(measurement(*([quantization(bits)] if bits else []), fidelity=kept, latency=(timed,)))
+    done = run("pareto", "fashion-vae", "--x", "latency_ms:openvino:16", "--y", "psnr_db", "--json")
+    assert done.code == 0, done.err
+    assert (done.document["x"], done.document["y"]) == ("latency_ms:openvino:16", "psnr_db")
+    points = {point["latency_ms"]: point for point in done.document["points"]}
+    assert {ms: point["psnr_db"] for ms, point in points.items()} == {8.0: 100.0, 4.0: 25.0, 2.0: 10.0}
+    assert all(point["on_line"] for point in points.values())
+    assert done.document["hypervolume"] == {"value": pytest.approx(25.0 - 10.0), "cost": 8.0, "quality": 10.0}
+    assert "openvino latency at batch 16, ms" in run("pareto", "fashion-vae", "--x", "latency_ms:openvino:16").out
+    nothing = refused(run("pareto", "fashion-vae", "--x", "latency_ms:onnxruntime"))
+    assert "Measure again with 'gencomp evaluate fashion-vae --runtime onnxruntime --batch 1'." in nothing
+    assert "--y must be one of quality" in refused(run("pareto", "fashion-vae", "--y", "bleu"))
+
+
+def test_a_search_prints_its_frontier_and_one_document(run: Run, tmp_path: Path) -> None:
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("stages: [{kind: weight-quantization, bits: [8, 4, 2]}]")
+    name = "plugin:tests.tiny:TinyGAN"
+    done = run("search", name, "--trials", 4, "--samples", 50, "--grid", grid, "--json")
+    assert done.code == 0, done.err
+    assert {"workload", "signature", "trials", "frontier", "hypervolume", "evaluations", "seconds"} <= set(
+        done.document
+    )
+    assert len(done.document["trials"]) == 4
+    shown = run("search", name, "--trials", 4, "--samples", 50, "--grid", grid)
+    assert "4 configurations: 4 screenings over 50 samples (4 known before)" in " ".join(shown.out.split())
+    assert "--x must be one of size_bytes" in refused(run("search", name, "--x", "bytes"))
+
+
 def test_a_frontier_of_failures_only_is_one_line(run: Run) -> None:
     Store(os.environ["GENCOMP_STORE"]).save(measurement(fid=None))
     refused(run("pareto", "fashion-vae"))
@@ -441,7 +477,10 @@ def test_a_file_that_is_no_recipe_at_all_is_one_clear_line(run: Run, tmp_path: P
         (["verify", "{tmp}"], "is no artifact"),
         (["evaluate", "{tmp}"], "is no artifact"),
         (["pareto", "fashion-vae"], "Nothing of fashion-vae has been measured. Run"),
-        (["pareto", "fashion-vae", "--x", "size"], "--x must be one of size_bytes, latency_ms, macs, got 'size'"),
+        (
+            ["pareto", "fashion-vae", "--x", "size"],
+            "--x must be one of size_bytes, macs, effective_bits, latency_ms",
+        ),
         (["workloads", "--store", "nonsense://x"], "--store must be a URL"),
         (["workloads", "--store", "{text}"], "can't be opened"),
         (["train", "fashion-gpt", "--out", "{tmp}/run"], "No trainable network named 'fashion-gpt'"),

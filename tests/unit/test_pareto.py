@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gencomp_core.analysis.pareto import frontier_table, knee, on_frontier, recommended, strict_frontier
+from gencomp_core.analysis.pareto import (
+    frontier_table,
+    hypervolume,
+    knee,
+    on_frontier,
+    recommended,
+    reference_point,
+    strict_frontier,
+)
 
 POINTS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 4)), min_size=1, max_size=12)
 
@@ -166,3 +174,53 @@ def test_what_was_not_judged_is_never_recommended() -> None:
 def test_something_is_always_on_the_frontier(points: list[tuple[int, int, int]], better: str) -> None:
     assert any(line([(cost, value) for cost, value, _ in points], better=better))
     assert any(frontier([(cost, low, low + width) for cost, low, width in points], better=better))
+
+
+# Hypervolume
+
+
+def area(points: list[tuple[float, float]], reference: tuple[float, float] = (10, 10), better: str = "lower") -> float:
+    cost, value = (np.array(column, float) for column in zip(*points, strict=True))
+    return hypervolume(cost, value, reference=reference, better=better)  # type: ignore[arg-type]
+
+
+def test_a_hypervolume_is_the_area_of_the_steps_up_to_the_reference() -> None:
+    assert area([(2, 3)]) == 8 * 7
+    assert area([(2, 3), (5, 1)]) == 3 * 7 + 5 * 9
+    assert area([(2, 3), (5, 1), (6, 4)]) == area([(2, 3), (5, 1)])  # a dominated one adds nothing
+    assert area([(2, 3), (2, 3)]) == area([(2, 3)])
+
+
+def test_beyond_the_reference_nothing_counts() -> None:
+    assert area([(12, 1), (1, 12), (10, 1), (1, 10)]) == 0
+    assert area([(12, 1), (2, 3)]) == area([(2, 3)])
+
+
+def test_where_higher_is_better_the_area_is_mirrored() -> None:
+    assert area([(2, 7)], reference=(10, 0), better="higher") == 8 * 7
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=15))
+def test_the_hypervolume_is_optunas(points: list[tuple[float, float]]) -> None:
+    from optuna._hypervolume import compute_hypervolume
+
+    inside = [(cost, value) for cost, value in points if cost <= 10 and value <= 10]
+    expected = compute_hypervolume(np.array(inside, float), np.array([10.0, 10.0])) if inside else 0.0
+    assert area(points) == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=15))
+def test_one_more_point_never_takes_area_away(points: list[tuple[float, float]]) -> None:
+    assert area([*points, (4, 4)]) >= area(points)
+
+
+def test_the_reference_is_the_dearest_and_what_ten_usual_losses_leave() -> None:
+    cost = np.array([1.0, 5.0, 3.0])
+    assert reference_point(cost, dense_quality=2.0, usual_loss=0.1) == (5.0, 4.0)
+    assert reference_point(cost, dense_quality=60.0, usual_loss=0.02, better="higher") == (5.0, pytest.approx(48.0))
+
+
+def test_any_other_figure_can_take_the_place_of_the_quality() -> None:
+    rows = {"macs": [1, 2, 3], "kl": [0.5, 0.1, 0.3], "kl_low": [0.4, 0.05, 0.2], "kl_high": [0.6, 0.2, 0.4]}
+    placed = frontier_table(pd.DataFrame(rows), x="macs", y="kl")
+    assert list(placed["on_line"]) == [True, True, False]

@@ -17,6 +17,8 @@ from gencomp_core.recipes.stage import Stage
 
 RIDGE = 0.01
 FLOOR = 1e-12
+BETTER = (1.05, 1.6)
+"""How many times less cost and damage an untried recipe might have than is expected of it."""
 Tried = Mapping[Recipe, "Outcome"]
 
 
@@ -28,7 +30,10 @@ class Outcome(NamedTuple):
 
 
 def promising(candidates: Iterable[Recipe], tried: Tried) -> list[Recipe]:
-    """Untried recipes on the frontier of what all came to or should come to, cheapest first.
+    """Untried recipes on the frontier of what all came to or might come to, cheapest first.
+
+    What a recipe might come to is its expectation improved by `BETTER`, about what expectations are off by: a recipe
+    that is expected to lie right behind the frontier is worth a look.
 
     Args:
         candidates: all that may be tried; those with a stage of which nothing is known are left out.
@@ -36,7 +41,8 @@ def promising(candidates: Iterable[Recipe], tried: Tried) -> list[Recipe]:
     """
     expected = expect(candidates, tried)
     recipes = list(expected)
-    costs, damages = (np.array(column) for column in zip(*expected.values(), strict=True))
+    hopes = [own if recipe in tried else Outcome(*np.divide(own, BETTER)) for recipe, own in expected.items()]
+    costs, damages = (np.array(column) for column in zip(*hopes, strict=True))
     line = np.flatnonzero(strict_frontier(costs, damages))
     return [recipes[position] for position in line[np.argsort(costs[line])] if recipes[position] not in tried]
 

@@ -23,7 +23,7 @@ from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import METRICS, Estimate, Screening, Trial, Verdict
 from gencomp_core.records.metrics import Better
 
-TOLERANCE = 1e-3
+TOLERANCE = 2e-3
 SCREENING_SHARE = 0.5
 AT_ONCE = 6
 
@@ -57,7 +57,7 @@ class SearchPlan:
     metric: str
     x: str
     rungs: tuple[int, ...]
-    trials: int = 60
+    trials: int = 100
     seconds: float | None = None
     seed: int = 0
     sampler: SamplerName = "tpe"
@@ -127,13 +127,17 @@ class _Search:
                 self._note(known)
 
     def _candidates(self) -> Iterator[Recipe]:
-        """What is given; stages on their own; what their effects promise together; then what the sampler asks for."""
+        """What is given; then a third each: stages alone, what their effects promise, what the sampler asks for."""
         yield from self.plan.first
         recipes = list(self.space.recipes.values())
-        left = self.plan.trials - len(self.known)
-        yield from _alone(recipes, left // 3, seed=self.plan.seed)
-        while chosen := [own for own in promising(recipes, self.outcomes) if own.signature not in self.known]:
-            yield from _spread(chosen, AT_ONCE)
+        share = (self.plan.trials - len(self.known)) // 3
+        yield from _alone(recipes, share, seed=self.plan.seed)
+        enough = len(self.known) + share
+        while len(self.known) < enough:
+            chosen = [own for own in promising(recipes, self.outcomes) if own.signature not in self.known]
+            if not chosen:
+                break
+            yield from _spread(chosen, min(AT_ONCE, enough - len(self.known)))
         while (asked := self.proposer.ask(set(self.known))) is not None:
             yield asked
 

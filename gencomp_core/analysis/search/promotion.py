@@ -8,6 +8,9 @@ import numpy as np
 from gencomp_core.analysis.pareto import hypervolume
 from gencomp_core.records import Estimate
 
+HOPE = 0.5
+"""How far from its value to the optimistic end of its interval a loss is hoped to lie: 0 misses luck."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -56,8 +59,9 @@ def possible_gains(
 ) -> tuple[np.ndarray, float]:
     """What each candidate could add to the hypervolume, and what that is now.
 
-    Its loss is hoped to be the optimistic end of the interval that the measured ones have at its damage: losses grow
+    Its loss is hoped to be half-way to the optimistic end of what the measured ones have at its damage: losses grow
     with damage nearly in proportion, so that between two of them, and from the last one on, the line is straight.
+    One that costs no less than a measured one and has no less damage adds nothing: it could only be luckier.
 
     Args:
         candidates: cost (on the scale of the hypervolume) and damage of each.
@@ -71,10 +75,13 @@ def possible_gains(
     losses = np.array([loss.value for _, _, loss in measured])
     order = np.argsort([damage for _, damage, _ in measured], kind="stable")
     damages = np.array([damage for _, damage, _ in measured])[order]
-    hopes = np.array([loss.low for _, _, loss in measured])[order]
+    hopes = np.array([loss.value - HOPE * (loss.value - loss.low) for _, _, loss in measured])[order]
     now = hypervolume(costs, losses, reference=reference)
     gains = []
     for cost, damage in candidates:
+        if any(own_cost <= cost and own_damage <= damage for own_cost, own_damage, _ in measured):
+            gains.append(0.0)
+            continue
         hoped = _on_line(damages, hopes, damage)
         gains.append(hypervolume(np.append(costs, cost), np.append(losses, hoped), reference=reference) - now)
     return np.array(gains), now

@@ -17,7 +17,6 @@ from gencomp_core.records import Estimate, EvaluationRequest, Measurement, Progr
 from gencomp_core.runtime_env import threads
 from gencomp_core.workloads.base import Workload, makes_texts
 
-SEARCHED = ("size_bytes", "macs", "latency_ms")
 ROUNDS = 5
 SCREENING_VERSION = "1"
 """Raise when the same screening now gives other numbers, beyond what raises `METHOD_VERSION`."""
@@ -37,7 +36,6 @@ class Screener:
     """
 
     def __init__(self, workload: Workload, request: EvaluationRequest, x: AxisFacts) -> None:
-        check_cost(x)
         self.workload, self.request, self.x = workload, request, x
         self.judge = judge_for(workload, request.extractor)
         self.reads = makes_texts(workload)
@@ -136,16 +134,6 @@ def cost_of(measurement: Measurement, x: AxisFacts) -> float | None:
             found = getattr(latency, name, None)
             return None if found is None else float(found)
     return None
-
-
-def check_cost(x: AxisFacts) -> None:
-    """Refuse a cost that is not asked of candidates.
-
-    Raises:
-        EvaluationError: it is none of bytes, MACs and latency.
-    """
-    if x.column not in SEARCHED:
-        raise EvaluationError(f"--x of a search must be one of {', '.join(SEARCHED)}, got {x.address!r}. Choose one.")
 
 
 def _last(steps: Generator[Progress, None, T]) -> T:

@@ -189,7 +189,7 @@ def choose_for_a_budget(store: Store) -> Reveal:
             f"{int(best['size_bytes']):,} bytes. All four fit {bytes_text(BUDGET)}; the ring marks it on the frontier."
         ),
         figure=pareto_chart(
-            frontier, x="size_bytes", x_title=COSTS["size_bytes"], y_title="FID", selected=str(best["signature"])
+            frontier, x="size_bytes", x_title=COSTS["size_bytes"].title, y_title="FID", selected=str(best["signature"])
         ),
         alt="Bytes against FID of all measured configurations; the chosen one is ringed.",
         table=table.drop(columns="signature"),
