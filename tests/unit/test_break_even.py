@@ -1,6 +1,7 @@
 """Layers are timed in every runtime that takes them, and the table says from which width a format pays."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -35,6 +36,19 @@ def test_chains_keep_the_shape_of_what_goes_in(kind: str) -> None:
     assert chain_of(kind, 8)(x).shape == x.shape
 
 
+def test_layers_of_every_format_are_opened_and_timed_under_what_really_runs() -> None:
+    steps = timing.open_chains([POINT], {"eager": ("float", "int8", "int8 weights")})
+    opened = _finish(steps)
+    rows = timing.time_point(opened, POINT, {"eager": 0.0}, rounds=3)
+    assert [own.format for own in rows] == ["float", "int8", "int8 weights"]
+    assert [own.ran for own in rows][:2] == [
+        "float32",
+        "float32, weights widened on loading, inputs rounded in float32",
+    ]
+    assert rows[0].speed_up == 1.0
+    assert all(own.low_ms <= own.ms <= own.high_ms for own in rows)
+
+
 def test_a_machine_is_timed_once_and_goes_on_where_it_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = [POINT, POINT.model_copy(update={"width": 16, "macs": 4 * POINT.macs})]
     monkeypatch.setattr("gencomp_core.analysis.break_even.chains.POINTS", points)
@@ -60,12 +74,12 @@ def test_a_machine_is_timed_once_and_goes_on_where_it_stopped(home: Path, monkey
     assert timed == [8, 16]
 
 
-def _finish(steps: object) -> MachineProfile:
+def _finish(steps: object) -> Any:
     while True:
         try:
             next(steps)  # type: ignore[call-overload]
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            return done.value
 
 
 def _timing(width: int, form: str, ms: float, speed_up: float) -> LayerTiming:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gencomp_core.analysis.break_even.kernels import KERNELS
 from gencomp_core.records.machines import LayerPoint
 from gencomp_core.workloads.calibration import CalibrationBatch
-from gencomp_core.workloads.programs import BATCH, Call, InputSpec, Program
+from gencomp_core.workloads.programs import BATCH, Call, Entry, InputSpec, Program
 
 DEPTH = 3
 """Layers of a chain."""
@@ -138,7 +138,10 @@ class ChainsWorkload:
 
     def programs(self, model: nn.Module) -> dict[str, Program]:
         """A program for each chain."""
-        return {name: Program(model.get_submodule(f"chains.{name}"), (spec,)) for name, spec in self.specs.items()}
+        return {
+            name: Program(Entry(model.get_submodule(f"chains.{name}"), "forward").eval(), (spec,))
+            for name, spec in self.specs.items()
+        }
 
     def stand_in(self, model: nn.Module, calls: Mapping[str, Call]) -> nn.Module:
         """Holds the calls."""
@@ -148,6 +151,10 @@ class ChainsWorkload:
         """One pass through each chain."""
         for name in self.specs:
             yield CalibrationBatch(name, {"all": 4}, partial(_through, name, self.inputs(name, 4)))
+
+    def loss_batches(self, n: int, *, seed: int) -> Iterable[CalibrationBatch]:
+        """Nothing is learned."""
+        return ()
 
 
 def _through(name: str, x: Tensor, model: nn.Module) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gencomp_core.analysis.break_even.chains import DEPTH, NOTHING, POINTS, Called, ChainsWorkload, name_of
 from gencomp_core.analysis.measurement import Shipped
-from gencomp_core.errors import EvaluationError, MissingDependencyError
+from gencomp_core.errors import MissingDependencyError
 from gencomp_core.evaluate.latency import Timing, interleave
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Progress
@@ -65,7 +65,7 @@ class OpenedChains:
 def open_chains(
     points: Sequence[LayerPoint] = POINTS, tried: Mapping[str, Sequence[str]] = TRIED
 ) -> Generator[Progress, None, OpenedChains]:
-    """Convert all chains for every runtime and format; one that is missing or refuses is left out."""
+    """Convert all chains for every runtime and format; a runtime that is not installed is left out."""
     workload = ChainsWorkload(points)
     ways = [(runtime, form) for runtime, forms in tried.items() for form in forms]
     networks, ran = dict[Way, Called](), dict[Way, str]()
@@ -74,7 +74,7 @@ def open_chains(
         shipped = Shipped.of(cast(Workload, workload), RECIPES[form])
         try:
             opened = runtimes[runtime](shipped.subject)
-        except (EvaluationError, MissingDependencyError):
+        except MissingDependencyError:
             continue
         network = opened.network
         networks[runtime, form] = network if isinstance(network, Called) else _in_eager(workload, shipped.model)
