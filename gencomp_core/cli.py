@@ -20,6 +20,7 @@ from gencomp_core.printing import (
     figure,
     finished,
     out,
+    print_break_even,
     print_jobs,
     print_json,
     print_layers,
@@ -640,6 +641,27 @@ def cancel(job: str, as_json: AsJson = False, store: StoreUrl = None, seed: Seed
     if as_json:
         return print_json(stopped.model_dump(mode="json"))
     out.print(f"job {stopped.id} is {stopped.state}; 'gencomp resume {stopped.id}' goes on", markup=False)
+    return None
+
+
+@app.command()
+def machine(
+    again: Annotated[bool, typer.Option("--again", help="Time the layers anew.")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Time single layers in every runtime and number format, once: from which width a format pays here."""
+    from gencomp_core.services import machines
+
+    profile = finished(machines.measure_machine(again=again), reporter())
+    table = machines.break_even_table(profile)
+    pays = machines.pays_from(table)
+    if as_json:
+        document = profile.model_dump(mode="json")
+        return print_json({**document, "pays_from": json.loads(pays.to_json(orient="records"))})
+    print_break_even(pays)
     return None
 
 

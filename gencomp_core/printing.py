@@ -391,3 +391,16 @@ def figure(value: float) -> str:
 def count(value: int | None) -> str:
     """A count with thousands separators."""
     return "not measured" if value is None else f"{value:,}"
+
+
+def print_break_even(pays: Any) -> None:
+    """From which width each format pays, a row for each kind of layer and size."""
+    table = Table("layer", "positions", "batch", "runtime", "format", "pays from", "at best", box=None)
+    for row in pays.to_dict("records"):
+        width = row["from_width"]
+        shown = f"{width:.0f} channels" if width == width else "nowhere here"
+        table.add_row(
+            row["kind"], str(row["positions"]), str(row["batch"]), row["runtime"], row["format"], shown,
+            f"{row['best_speed_up']:.2f} ×",
+        )  # fmt: skip
+    out.print(table)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-DESCRIBED_PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "safetensors")
+DESCRIBED_PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "safetensors", "openvino", "onnxruntime")
 
 
 def home() -> Path:

@@ -39,7 +39,29 @@ def load(name, **sizes):
 
 '''
 
-LOADERS: Mapping[str, tuple[str, str]] = {".xml": ("openvino", OPENVINO)}
+ONNXRUNTIME = '''
+FILES = HERE / "{folder}"
+PROGRAMS = json.loads((FILES / "facts.json").read_text())["programs"]
+
+
+def shapes(name, **sizes):
+    return [[sizes.get(size, size) for size in port["shape"]] for port in PROGRAMS[name]["inputs"]]
+
+
+def load(name, **sizes):
+    """One program at fixed sizes, which ONNX Runtime fuses further."""
+    options = onnxruntime.SessionOptions()
+    for size, value in sizes.items():
+        options.add_free_dimension_override_by_name(size, value)
+    session = onnxruntime.InferenceSession(FILES / f"{{name}}.onnx", options)
+    ports = [(port["name"], port["dtype"]) for port in PROGRAMS[name]["inputs"]]
+    return lambda *inputs: session.run(
+        None, {{port: np.ascontiguousarray(x, kind) for (port, kind), x in zip(ports, inputs)}}
+    )
+
+'''
+
+LOADERS: Mapping[str, tuple[str, str]] = {".xml": ("openvino", OPENVINO), ".onnx": ("onnxruntime", ONNXRUNTIME)}
 """Package and code that load a graph, by the suffix of its file. The code defines `shapes` and `load`."""
 
 ON_NOISE = """
@@ -97,7 +119,7 @@ def examples(workload: Workload, manifest: Manifest) -> dict[str, str]:
     made: dict[str, str] = {}
     for name, facts in manifest.runtimes.items():
         graphs = [file for file in facts.files if PurePosixPath(file).suffix in LOADERS]
-        if name != SIMULATING and len(graphs) == 1:
+        if name != SIMULATING and graphs:
             script = _in_runtime(workload, manifest, name, graphs[0])
             made[EXAMPLE_FILE if not made else f"example_{name}.py"] = script
     return made or {EXAMPLE_FILE: _in_torch(workload, manifest)}

@@ -5,30 +5,21 @@ compiler of 2026.4 crash at static shapes (`docs/decisions/0017-openvino.md`). S
 shape, happen in a process of their own.
 """
 
-import hashlib
 import json
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
-from gencomp_core.errors import EvaluationError, MissingDependencyError
-from gencomp_core.runtime_env import home
+from gencomp_core.errors import MissingDependencyError
+from gencomp_core.runtimes.conversion import add_facts, convert_into, folder_of, stored_facts
 from gencomp_core.runtimes.openvino_calls import CompiledCall, Part
-from gencomp_core.runtimes.openvino_process import (
-    FACTS_FILE,
-    MODEL_FILE,
-    WEIGHTS_FILE,
-    in_own_process,
-    teach_export_shapes,
-)
+from gencomp_core.runtimes.openvino_process import MODEL_FILE, WEIGHTS_FILE, convert_programs
+from gencomp_core.runtimes.own_process import FACTS_FILE
 from gencomp_core.runtimes.rewriting import rewritten
 from gencomp_core.runtimes.subject import Opened, Subject
 from gencomp_core.workloads.programs import Program, programs_of, stand_in_of
@@ -60,9 +51,7 @@ def open_openvino(subject: Subject, *, stored: Path | None = None, precision: st
             if not (folder / FACTS_FILE).exists():
                 _convert(subject, folder)
     files = {name: folder / name for name in (MODEL_FILE, WEIGHTS_FILE, FACTS_FILE)}
-    if missing := [name for name, path in files.items() if not path.exists()]:
-        raise EvaluationError(f"{folder} must hold {', '.join(files)}, got no {missing[0]}. Export the artifact again.")
-    facts = json.loads(files[FACTS_FILE].read_text())
+    facts = stored_facts(folder, files)
     calls = {part.name: CompiledCall(part, precision) for part in _parts(programs, files[MODEL_FILE], facts)}
     network = stand_in_of(subject.workload, subject.model, calls)
     return Opened(network, facts["ran"] + _floats_of(precision), files)
@@ -89,31 +78,19 @@ def _floats_of(precision: str) -> str:
 
 
 def _folder(subject: Subject, installed: str) -> Path:
-    parts = (EXPORT_VERSION, subject.workload.name, subject.key, installed, torch.__version__)
-    return home() / "runtimes" / "openvino" / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return folder_of("openvino", subject, EXPORT_VERSION, installed)
 
 
 def _convert(subject: Subject, folder: Path) -> None:
     """Write the model's files, all or none."""
     model, ways = rewritten(subject.model, subject.quantized)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        described = {}
-        for name, program in programs_of(subject.workload, model).items():
-            graph = exported(program)
-            torch.export.save(graph, partial / f"{name}.pt2")
-            described[name] = {"inputs": _described(program), "outputs": len(graph.graph_signature.user_outputs)}
-        (partial / FACTS_FILE).write_text(json.dumps({"programs": described}))
-        in_own_process("convert", str(partial))
-        facts = json.loads((partial / FACTS_FILE).read_text())
-        (partial / FACTS_FILE).write_text(json.dumps({"ran": ran_as(ways, facts["stored"]), **facts}, indent=1))
-        for name in described:
-            (partial / f"{name}.pt2").unlink()
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+    def convert(partial: Path) -> None:
+        convert_programs(partial)
+        stored = json.loads((partial / FACTS_FILE).read_text())["stored"]
+        add_facts(partial, ran=ran_as(ways, stored))
+
+    convert_into(folder, subject.workload, model, convert)
 
 
 def ran_as(ways: Mapping[str, int], stored: Mapping[str, int]) -> str:
@@ -141,29 +118,3 @@ def _together(ways: Iterable[tuple[str, int]]) -> Counter[str]:
     for way, n in ways:
         total[way] += n
     return total
-
-
-def _described(program: Program) -> list[dict[str, Any]]:
-    """Inputs in their order, for those who run the files without this code."""
-    return [
-        {"name": spec.name, "dtype": str(spec.dtype).removeprefix("torch."), "shape": spec.shape}
-        for spec in program.inputs
-    ]
-
-
-def exported(program: Program) -> torch.export.ExportedProgram:
-    """The program as torch.export shows it, for any sizes.
-
-    Raises:
-        EvaluationError: the network's code can't be exported.
-    """
-    sizes = {name: torch.export.Dim(name, min=1, max=65_536) for name in program.size_names}
-    shapes = tuple({i: sizes[size] for i, size in enumerate(spec.shape) if size in sizes} for spec in program.inputs)
-    teach_export_shapes()
-    try:
-        with torch.no_grad():
-            return torch.export.export(program.module, program.zeros(), dynamic_shapes=(shapes,))
-    except (torch._dynamo.exc.TorchDynamoException, RuntimeError, TypeError, ValueError) as error:
-        raise EvaluationError(
-            f"The network can't be exported as one graph ({str(error).splitlines()[0]}). Use --runtime eager."
-        ) from None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gencomp_core.errors import EvaluationError
 from gencomp_core.runtime_env import home, machine
-from gencomp_core.runtimes.openvino_process import Compilation, compiled, in_own_process
+from gencomp_core.runtimes.openvino_process import Compilation, compiled, try_in_own_process
 from gencomp_core.workloads.programs import Program
 
 
@@ -61,7 +61,7 @@ class CompiledCall:
         part, shapes = self.part, tuple(tuple(x.shape) for x in inputs)
         own = Compilation(part.inputs, part.outputs, shapes, torch.get_num_threads(), self.precision)
         if not (tried := _mark_of(part.path, own)).exists():  # the compiler may end its process
-            in_own_process("try", str(part.path), own.to_json())
+            try_in_own_process(part.path, own)
             tried.parent.mkdir(parents=True, exist_ok=True)
             tried.touch()
         try:

@@ -6,19 +6,17 @@ OpenVINO and torch are imported where they are used: trying a shape needs no tor
 import json
 import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gencomp_core.errors import EvaluationError
-from gencomp_core.runtime_env import command_environment
+from gencomp_core.runtimes.own_process import FACTS_FILE, in_own_process
 
 os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
 
-MODEL_FILE, WEIGHTS_FILE, FACTS_FILE = "model.xml", "model.bin", "facts.json"
+MODEL_FILE, WEIGHTS_FILE = "model.xml", "model.bin"
 
 
 @dataclass(frozen=True)
@@ -46,18 +44,14 @@ class Compilation:
 _rules: list[Any] = []
 
 
-def in_own_process(task: str, *arguments: str) -> None:
-    """Run this file as a command: `convert FOLDER`, or `try MODEL COMPILATION`.
+def convert_programs(folder: Path) -> None:
+    """`convert`, in a process of its own."""
+    in_own_process("OpenVINO", __spec__.name, "convert", str(folder))
 
-    Raises:
-        EvaluationError: it failed, or it died.
-    """
-    command = [sys.executable, "-m", "gencomp_core.runtimes.openvino_process", task, *arguments]
-    done = subprocess.run(command, capture_output=True, check=False, env=command_environment())
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = f"signal {-done.returncode}" if done.returncode < 0 else (lines or ["no reason given"])[-1]
-        raise EvaluationError(f"OpenVINO could not {task} the model ({reason}). Use --runtime eager.")
+
+def try_in_own_process(path: Path, own: Compilation) -> None:
+    """`try_once`, in a process of its own."""
+    in_own_process("OpenVINO", __spec__.name, "try", str(path), own.to_json())
 
 
 def teach_export_shapes() -> None:

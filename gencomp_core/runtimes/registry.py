@@ -3,7 +3,9 @@
 from functools import partial
 
 from gencomp_core.registry import Registry
+from gencomp_core.runtimes.compiled import open_compiled
 from gencomp_core.runtimes.eager import open_eager
+from gencomp_core.runtimes.onnxruntime import open_onnxruntime
 from gencomp_core.runtimes.openvino import open_openvino
 from gencomp_core.runtimes.subject import Runtime
 from gencomp_core.workloads.base import Workload
@@ -17,8 +19,10 @@ SHIPPED = ("openvino",)
 
 runtimes: Registry[Runtime] = Registry("runtime")
 runtimes.add("eager")(open_eager)
+runtimes.add("compile")(open_compiled)
 runtimes.add("openvino")(open_openvino)
 runtimes.add("openvino-bf16")(partial(open_openvino, precision="bf16"))
+runtimes.add("onnxruntime")(open_onnxruntime)
 
 RUN_THE_NETWORK = frozenset({"eager"})
 """Runtimes that call the network's own code; the others execute programs of it."""

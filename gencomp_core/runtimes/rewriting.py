@@ -103,35 +103,48 @@ def rewritten(model: nn.Module, quantized: Mapping[str, QuantizedWeight]) -> tup
         own = quantized.get(name)
         if own is not None and rounds_input:
             way = _round_for_integer_inputs_(layer, own)
-        elif own is not None and _is_integers(layer, own):
+        elif own is not None and is_integers(layer, own):
             parametrize.register_parametrization(layer, "weight", IntegerWeight(own.cpu()), unsafe=True)
             way = _stored_way(layer, own)
         else:
             way = "float"
         ways[way] += 1
-    for parent in list(made.modules()):
+    show_norms_(made)
+    return made.eval().requires_grad_(False), ways
+
+
+def show_norms_(model: nn.Module) -> None:
+    """Put norms that compile well in the place of group norms."""
+    for parent in list(model.modules()):
         for key, child in list(parent.named_children()):
             if type(child) is nn.GroupNorm:
                 setattr(parent, key, ChannelNorm(child))
-    return made.eval().requires_grad_(False), ways
 
 
 def _round_for_integer_inputs_(layer: nn.Module, own: QuantizedWeight) -> str:
     """Show the grid of a weight whose inputs are integers; in which way it runs."""
-    is_symmetric = isinstance(own.format, IntegerFormat) and own.format.symmetric
-    if is_symmetric and own.zero_point is None and own.scale.shape[1] == 1:
-        scale, way = own.scale, "int8" if own.format.bits == 8 else f"int8 (from {own.format.bits} bits)"
-    else:
-        rounded = quantize_weight(weight_of(layer), INT8, transposed=is_transposed(layer))
-        weight_of(layer).copy_(rounded.dequantize())
-        scale, way = rounded.scale, "int8 (weights rounded once more)"
+    shown, way = integers_for_integer_inputs(layer, own)
+    if shown is not own:
+        weight_of(layer).copy_(shown.dequantize())
     axis = 1 if is_transposed(layer) else 0
-    per_channel = scale.float().flatten().expand(weight_of(layer).shape[axis]).contiguous()
+    per_channel = shown.scale.float().flatten().expand(weight_of(layer).shape[axis]).contiguous()
     parametrize.register_parametrization(layer, "weight", RoundedWeight(per_channel, axis), unsafe=True)
     return way
 
 
-def _is_integers(layer: nn.Module, own: QuantizedWeight) -> bool:
+def integers_for_integer_inputs(layer: nn.Module, own: QuantizedWeight) -> tuple[QuantizedWeight, str]:
+    """The integers that meet integer inputs, and in which way they run.
+
+    Symmetric ones with one scale a channel (or tensor) are kept, also below 8 bits; others are rounded once more.
+    """
+    is_symmetric = isinstance(own.format, IntegerFormat) and own.format.symmetric
+    if is_symmetric and own.zero_point is None and own.scale.shape[1] == 1:
+        return own, "int8" if own.format.bits == 8 else f"int8 (from {own.format.bits} bits)"
+    again = quantize_weight(weight_of(layer), INT8, transposed=is_transposed(layer))
+    return again, "int8 (weights rounded once more)"
+
+
+def is_integers(layer: nn.Module, own: QuantizedWeight) -> bool:
     """Whether a weight is what its integers stand for, and nothing was added to it."""
     return isinstance(own.format, IntegerFormat) and torch.equal(own.cpu().dequantize(), weight_of(layer))
 

@@ -14,8 +14,8 @@ from gencomp_core.errors import EvaluationError
 from gencomp_core.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.runtimes import openvino as engine
-from gencomp_core.runtimes import openvino_process
-from gencomp_core.runtimes.registry import RUN_THE_NETWORK, runtimes
+from gencomp_core.runtimes import own_process
+from gencomp_core.runtimes.registry import runtimes
 from gencomp_core.runtimes.subject import Subject
 from gencomp_core.services.measuring import measure
 from gencomp_core.workloads.base import Workload, complete_settings, work
@@ -23,6 +23,8 @@ from tests.tiny import TinyDiffusion, TinyGAN, TinyVAE, TinyVerses, activations,
 
 IMAGES = (TinyDiffusion, TinyGAN, TinyVAE)
 INT8 = recipe(quantization(8), activations())
+RUNTIMES = [pytest.param(name, marks=pytest.mark.slow) if name == "compile" else name for name in runtimes]
+"""Compiling C++ takes half a minute for each network and size."""
 FLOAT_LEVELS = {"openvino-bf16": 4.0}
 """Largest mean difference of pixels, of 255, by runtime, for float models; bfloat16 has 8 bits of precision."""
 INT8_LEVELS = {"tiny-diffusion": 2, "tiny-gan": 0.01, "tiny-vae": 0.01}
@@ -46,7 +48,7 @@ def samples(workload: Workload, network: nn.Module, n: int) -> torch.Tensor:
     return images.float()
 
 
-@pytest.mark.parametrize("runtime", list(runtimes))
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("kind", IMAGES)
 @pytest.mark.parametrize("chosen", [Recipe(), INT8], ids=["dense", "int8"])
 def test_a_runtime_samples_what_the_model_samples(runtime: str, kind: type[Workload], chosen: Recipe) -> None:
@@ -62,12 +64,18 @@ def test_a_runtime_samples_what_the_model_samples(runtime: str, kind: type[Workl
     assert opened.ran
 
 
+WEIGHTS_FILES = {"openvino": "model.bin", "onnxruntime": "weights.bin"}
+"""Files that hold the weights of a converted model; the graph beside it does not shrink."""
+
+
+@pytest.mark.parametrize("runtime", WEIGHTS_FILES)
 @pytest.mark.parametrize("kind", IMAGES)
-def test_integers_take_a_byte_each_and_are_named(kind: type[Workload]) -> None:
-    dense, small = (runtimes["openvino"](own) for own in (Subject.dense(kind()), Shipped.of(kind(), INT8).subject))
+def test_integers_take_a_byte_each_and_are_named(runtime: str, kind: type[Workload]) -> None:
+    dense, small = (runtimes[runtime](own) for own in (Subject.dense(kind()), Shipped.of(kind(), INT8).subject))
     assert dense.ran.startswith("float")
     assert "int8" in small.ran
-    assert small.files["model.bin"].stat().st_size < dense.files["model.bin"].stat().st_size / 2
+    name = WEIGHTS_FILES[runtime]
+    assert small.files[name].stat().st_size < dense.files[name].stat().st_size / 2
 
 
 def test_a_latency_says_what_ran_and_how_eager_compares() -> None:
@@ -116,7 +124,7 @@ TEXTS = {
 """Workload, recipe, and the share of most likely pieces along the references that must be the model's own."""
 BYTES_A_WEIGHT = {"dense": 4, "8-bit weights": 1.2, "4-bit weights": 1.1, "int8": 1.2, "smaller and int8": 1.2}
 """A scale of 4 bytes belongs to as few as 16 weights here; the graph itself takes up to 200,000 bytes."""
-PROGRAM_RUNTIMES = [name for name in runtimes if name not in RUN_THE_NETWORK]
+PROGRAM_RUNTIMES = [own for own in RUNTIMES if own != "eager"]
 
 
 @pytest.mark.parametrize("runtime", PROGRAM_RUNTIMES)
@@ -148,27 +156,30 @@ def test_a_text_workload_without_programs_is_refused_before_anything_is_measured
         measure(Undescribed(), Recipe(), runtimes=["eager", "openvino"], report=lambda _: pytest.fail("measured"))
 
 
+@pytest.mark.parametrize("runtime", WEIGHTS_FILES)
 @pytest.mark.parametrize("kind", [TinyVAE, TinyVerses])
-def test_stored_files_run_as_they_are_and_nothing_is_written_beside_them(kind: type[Workload], tmp_path: Path) -> None:
+def test_stored_files_run_as_they_are_and_nothing_is_written_beside_them(
+    runtime: str, kind: type[Workload], tmp_path: Path
+) -> None:
     dense = Subject.dense(kind())
-    made = runtimes["openvino"](dense)
+    made = runtimes[runtime](dense)
     for name, path in made.files.items():
         shutil.copy(path, tmp_path / name)
     elsewhere = Subject(dense.workload, dense.model, {}, "another machine")
-    stored = runtimes["openvino"](elsewhere, stored=tmp_path)
+    stored = runtimes[runtime](elsewhere, stored=tmp_path)
     settings = complete_settings(dense.workload)
     outputs = [str(work(dense.workload, own.network, 0, 2, settings=settings)) for own in (stored, made)]
     assert outputs[0] == outputs[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(made.files)
-    (tmp_path / "model.bin").unlink()
-    with pytest.raises(EvaluationError, match="got no model.bin. Export the artifact again"):
-        runtimes["openvino"](elsewhere, stored=tmp_path)
+    (tmp_path / WEIGHTS_FILES[runtime]).unlink()
+    with pytest.raises(EvaluationError, match=f"got no {WEIGHTS_FILES[runtime]}. Export the artifact again"):
+        runtimes[runtime](elsewhere, stored=tmp_path)
 
 
 def test_a_converter_that_dies_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     run = subprocess.run
     killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
-    monkeypatch.setattr(openvino_process.subprocess, "run", lambda command, **options: run(killed, **options))
+    monkeypatch.setattr(own_process.subprocess, "run", lambda command, **options: run(killed, **options))
     with pytest.raises(EvaluationError, match=r"OpenVINO could not convert the model \(signal 11\)"):
         runtimes["openvino"](Subject.dense(TinyGAN(seed=9)))
 
