@@ -346,7 +346,9 @@ def plan(
     max_size: Annotated[
         str | None, typer.Option("--max-size", help="Bytes of the weights file, as 500kB or 2MB.")
     ] = None,
-    max_latency: Annotated[str | None, typer.Option("--max-latency", help="Time for one sample, as 20ms.")] = None,
+    max_latency: Annotated[
+        str | None, typer.Option("--max-latency", help="Time for one batch, as 20ms, or a bare number of ms.")
+    ] = None,
     max_macs: Annotated[
         str | None, typer.Option("--max-macs", help="Multiply-accumulates for one sample, as 50M.")
     ] = None,
@@ -354,6 +356,10 @@ def plan(
         str | None,
         typer.Option("--max-loss", help="Loss of quality, as 10% of dense or 1.5FID; bytes are then minimised."),
     ] = None,
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", help="Whose time is meant; the fastest that is known without it.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", help="Samples together that the time is for.")] = 1,
     file: Annotated[Path | None, typer.Option("--out", help="Write the recipe, YAML or JSON.")] = None,
     again: Annotated[bool, typer.Option("--rescan", help="Scan the layers anew.")] = False,
     as_json: AsJson = False,
@@ -365,7 +371,9 @@ def plan(
     from gencomp_core.services import planning, predictions
 
     _use(threads)
-    budgets = predictions.budgets_of(workload, size=max_size, latency=max_latency, macs=max_macs, loss=max_loss)
+    budgets = predictions.budgets_of(
+        workload, size=max_size, latency=max_latency, macs=max_macs, loss=max_loss, runtime=runtime, batch=batch
+    )
     found = planning.plan(_open(store), workload, budgets, again=again, seed=seed, report=reporter())
     if file is not None:
         planning.write_recipe(found, file)
