@@ -20,6 +20,8 @@ from gencomp_core.store import Store
 Service = Callable[[Store, Mapping[str, Any]], Generator[Progress, None, dict[str, Any]]]
 DOCUMENTS = ("recipe", "grid", "config")
 """Parameters that are files on a command line."""
+ON_BY_ITSELF = ("runtime_quality",)
+"""Switches that a command line has to turn off."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def _imported(place: str) -> Any:
 
 def _words(name: str, value: Any, folder: Path | None) -> list[str]:
     option = f"--{name.replace('_', '-')}"
+    if value is False and name in ON_BY_ITSELF:
+        return [f"--no-{option[2:]}"]
     if value is None or value is False:
         return []
     if value is True:

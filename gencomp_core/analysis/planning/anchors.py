@@ -30,7 +30,7 @@ def anchors_of(
     workload: Workload, damages: Damages, *, n_samples: int = N_SAMPLES, seed: int = 0
 ) -> Generator[Progress, None, tuple[Anchor, ...]]:
     """Errors of the finished samples for two options of each kind of each layer that was scanned."""
-    error_of = _EndToEnd(workload, n_samples, seed=seed)
+    error_of = EndToEnd(workload, n_samples, seed=seed)
     layers = list(damages.layers)
     tried = anchor_options(damages)
     found = []
@@ -62,7 +62,7 @@ def anchor_options(damages: Damages) -> list[LayerOption]:
     return list(chosen)
 
 
-class _EndToEnd:
+class EndToEnd:
     """Error of samples of the same seeds against the dense model's; of texts, KL along calibration sentences."""
 
     def __init__(self, workload: Workload, n_samples: int, *, seed: int) -> None:

@@ -5,7 +5,7 @@ interpolated; pruning and rounding that were not scored together add up. Damages
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -132,10 +132,12 @@ class Damages:
     Attributes:
         layers: by layer name.
         method: how the scan asked.
+        inputs: what rounding the input of a layer does, by layer; others can't be rounded.
     """
 
     layers: Mapping[str, LayerDamage]
     method: ScanMethod
+    inputs: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -165,6 +167,10 @@ class Damages:
 
     def of_layer(self, layer: str, option: LayerOption) -> float | None:
         """Damage of an option of a layer; None where that is not known."""
+        if option.activation_bits is not None:
+            of_weights = self.of_layer(layer, option.model_copy(update={"activation_bits": None}))
+            of_inputs = self.inputs.get(layer)
+            return None if of_weights is None or of_inputs is None else of_weights + of_inputs
         if option.is_nothing:
             return 0.0
         known = self.layers.get(layer)
