@@ -43,7 +43,9 @@ def prediction_tiles(store: Store, workload: str, found: Prediction) -> None:
             help=f"From {quality.n_pairs} measured configurations of like damage; dense {quality.dense:.2f}.",
         )  # fmt: skip
     if found.latency_ms is not None:
-        columns[2].metric("Latency ↓", f"{found.latency_ms:.1f} ms", border=True, help="One sample, in eager.")
+        columns[2].metric(
+            "Latency ↓", f"{found.latency_ms:.1f} ms", border=True, help=f"{found.batch} at a time in {found.runtime}."
+        )
     exact = "Bytes are exact." if found.size_is_exact else "Bytes lie between those of known options."
     status_line("predicted", f"{exact} From a scan of single layers; nothing was sampled for it.")
 
