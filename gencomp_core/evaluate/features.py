@@ -1,5 +1,6 @@
 """Feature space that images are compared in, and what real images look like there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from gencomp_core.workloads.checkpoints import checkpoint_path, fill, read_check
 
 REFERENCE_PATH = ASSETS / "reference" / "fashion_features.safetensors"
 BATCH = 500
+FASHION_SHAPE = (1, 28, 28)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,10 @@ class FeatureSpace(Protocol):
 feature_spaces: Registry[FeatureSpace] = Registry("extractor")
 
 
+def _by(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
 class _FashionSpace:
     """Features of the shipped classifier."""
 
@@ -132,6 +138,11 @@ class _FashionSpace:
 
     @torch.inference_mode()
     def extract(self, images: Tensor) -> Tensor:
+        if tuple(images.shape[1:]) != FASHION_SHAPE:
+            raise EvaluationError(
+                f"--extractor fashion knows images of {_by(FASHION_SHAPE)}, got {_by(images.shape[1:])}. "
+                "Use --extractor inception, or a model that draws such images."
+            )
         extractor = fashion_extractor()
         return torch.cat([extractor(batch) for batch in torch.split(images, BATCH)])
 

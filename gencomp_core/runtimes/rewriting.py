@@ -38,12 +38,13 @@ class ChannelNorm(nn.Module):
         self.register_buffer("bias", norm.bias.detach().clone() if norm.affine else torch.zeros(norm.num_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) -> (n, c, h, w)."""
-        groups = cast(Tensor, self.mean_of_group)
-        mean, square = x.mean((2, 3)) @ groups, (x * x).mean((2, 3)) @ groups
+        """(n, c, ...) -> (n, c, ...), with one further axis or more."""
+        groups, places = cast(Tensor, self.mean_of_group), tuple(range(2, x.ndim))
+        mean, square = x.mean(places) @ groups, (x * x).mean(places) @ groups
         scale = (square - mean * mean + self.eps).rsqrt() * cast(Tensor, self.weight)
         shift = cast(Tensor, self.bias) - mean * scale
-        return x * scale[:, :, None, None] + shift[:, :, None, None]
+        over = (..., *(None for _ in places))
+        return x * scale[over] + shift[over]
 
 
 class RoundedWeight(nn.Module):

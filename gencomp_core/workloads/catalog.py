@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gencomp_core.workloads.base import Workload
 
 PLUGIN_PREFIX = "plugin:"
+HUGGINGFACE_PREFIX = "hf:"
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ for _card in (
 
 
 def card_of(name: str) -> WorkloadCard:
-    """Card of a bundled workload, or of a plugin (which is loaded for it)."""
-    if name.startswith(PLUGIN_PREFIX):
+    """Card of a bundled workload, or of a plugin or Hugging Face model (which is loaded for it)."""
+    if name.startswith((PLUGIN_PREFIX, HUGGINGFACE_PREFIX)):
         workload = load_workload(name)
         return WorkloadCard(name, workload.title, workload.modality, workload.metric, workload.summary, name)
     return CATALOG[name]
@@ -128,11 +129,17 @@ def load_workload(name: str) -> "Workload":
 
     Args:
         name: a bundled name, or `plugin:MODULE:FACTORY` for a function without arguments in an
-            importable module (the current folder included) that returns a `Workload`.
+            importable module (the current folder included) that returns a `Workload`, or
+            `hf:FOLDER-OR-ID` for a model of Hugging Face.
 
     Raises:
         UnknownNameError: no such workload, module or factory.
+        CheckpointError: a Hugging Face model that can't be loaded.
     """
+    if name.startswith(HUGGINGFACE_PREFIX):
+        from gencomp_core.workloads.huggingface import load_huggingface
+
+        return load_huggingface(name)
     if name.startswith(PLUGIN_PREFIX):
         return _load_plugin(name)
     module, _, factory = CATALOG[name].factory.partition(":")

@@ -20,6 +20,8 @@ def test_channel_norm_equals_group_norm(groups: int, channels: int, mean: float)
     nn.init.normal_(norm.bias)
     x = torch.randn(3, channels, 7, 5, generator=torch.Generator().manual_seed(0)) * 2 + mean
     torch.testing.assert_close(ChannelNorm(norm)(x), norm(x), rtol=1e-4, atol=1e-4)
+    flat = x.flatten(2)
+    torch.testing.assert_close(ChannelNorm(norm)(flat), norm(flat), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
