@@ -16,7 +16,10 @@ from gencomp_core.analysis.planning.trials import speed_basis
 from gencomp_core.artifact.packing import pack
 from gencomp_core.errors import PlanError
 from gencomp_core.evaluate.cost import count_macs
+from gencomp_core.recipes.activations import ActivationQuantization
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.recipes.stage import Stage
+from gencomp_core.recipes.structure import ChannelPruning
 from gencomp_core.records import LayerOption, Progress
 from gencomp_core.records.plans import BASIS_VERSION, Budgets, Plan, PlanBasis
 from gencomp_core.services.measuring import Report, ignore
@@ -78,7 +81,9 @@ def plan_steps(
     if known.speed is None and (budgets.latency_ms is not None or budgets.macs is not None):
         yield from prepare_speed(store, loaded, known, seed=seed)
     yield Progress("planning", 0, 1)
-    return planned(store, loaded.name, budgets, counted=partial(_counted, loaded, seed))
+    return planned(
+        store, loaded.name, budgets, counted=(partial(_about, loaded, seed), partial(_counted, loaded, seed))
+    )
 
 
 def prepare(
@@ -102,6 +107,17 @@ def prepare_speed(
     found = basis.model_copy(update={"speed": speed, "made_at": now()})
     save_basis(store, found)
     return found
+
+
+def _about(workload: Workload, seed: int, recipe: Recipe) -> tuple[int, int]:
+    """The same shapes without gradients, refits and calibration, which move bytes only where zeros are counted."""
+    return _counted(workload, seed, Recipe(stages=tuple(_quick(stage) for stage in recipe.stages)))
+
+
+def _quick(stage: Stage) -> Stage:
+    if isinstance(stage, ChannelPruning):
+        return stage.model_copy(update={"importance": "magnitude", "refit": False})
+    return stage.model_copy(update={"calibration_samples": 1}) if isinstance(stage, ActivationQuantization) else stage
 
 
 def _counted(workload: Workload, seed: int, recipe: Recipe) -> tuple[int, int]:

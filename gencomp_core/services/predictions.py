@@ -1,6 +1,6 @@
 """Predictions, goal-seeking and the ledger from what is kept, without torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -39,7 +39,7 @@ __all__ = [
 CORRECTIONS = 6
 SLACK = 0.999
 Counted = Callable[[Recipe], tuple[int, int]]
-"""Bytes of the weights file and multiply-accumulates that a recipe really leaves."""
+"""Bytes of the weights file and multiply-accumulates that a recipe leaves."""
 
 
 def can_predict(store: Store, workload: str) -> bool:
@@ -89,45 +89,52 @@ def predicted(store: Store, workload: str, recipe: Recipe) -> Prediction | str:
     return found
 
 
-def planned(store: Store, workload: str, budgets: Budgets, *, counted: Counted | None = None) -> Plan:
+def planned(store: Store, workload: str, budgets: Budgets, *, counted: Sequence[Counted] = ()) -> Plan:
     """The plan under budgets; its prediction is kept for the ledger.
 
     Args:
-        counted: carries out a recipe that removes channels or rounds inputs, whose bytes are else known to a few
-            parts in a thousand; a budget that it breaks is tightened, and the plan made again.
+        counted: ways to count what a recipe leaves that removes channels or rounds inputs, whose bytes are else known
+            to a few parts in a thousand; quick ones first, the last one is exact. A budget that is broken is
+            tightened, and the plan made again.
 
     Raises:
         PlanError: no scan, or budgets that no choice keeps.
     """
     instance = instance_of(store, workload, runtime=budgets.runtime, batch=budgets.batch)
-    plan = make_plan(instance, budgets) if counted is None else _checked(instance, budgets, counted)
+    plan = _checked(instance, budgets, counted) if counted else make_plan(instance, budgets)
     _keep(store, instance, Recipe.from_dict(plan.recipe), plan.predicted, source="plan")
     return plan
 
 
-def _checked(instance: Instance, budgets: Budgets, counted: Counted) -> Plan:
-    """A plan that keeps its budgets as they are counted."""
-    asked = budgets
-    size = macs = 0
-    for _ in range(CORRECTIONS):
-        plan = make_plan(instance, asked)
-        told = plan.predicted
-        if told.size_is_exact:
-            return plan
-        size, macs = counted(Recipe.from_dict(plan.recipe))
-        told = told.model_copy(update={"size_bytes": size, "macs": macs, "size_is_exact": True})
-        over = {
-            name: int(SLACK * limit / value * getattr(asked, name))
-            for name, value, limit in (("size_bytes", size, budgets.size_bytes), ("macs", macs, budgets.macs))
-            if limit is not None and value > limit
-        }
-        if not over:
-            return plan.model_copy(update={"predicted": told, "budgets": budgets})
-        asked = asked.model_copy(update=over)
-    raise PlanError(
-        f"No plan was found that keeps the budgets as counted: the last one has {size:,} bytes and {macs:,} "
-        "multiply-accumulates. Allow a little more."
-    )
+def _checked(instance: Instance, budgets: Budgets, counted: Sequence[Counted]) -> Plan:
+    """A plan that keeps its budgets as they are counted, by one way after the other."""
+    asked, plan = budgets, make_plan(instance, budgets)
+    for count in counted:
+        for _ in range(CORRECTIONS):
+            if plan.predicted.size_is_exact:
+                return plan
+            size, macs = count(Recipe.from_dict(plan.recipe))
+            tighter = _tightened(asked, budgets, size, macs)
+            if tighter is None:
+                break
+            asked, plan = tighter, make_plan(instance, tighter)
+        else:
+            raise PlanError(
+                f"No plan was found that keeps the budgets as counted: the last one had {size:,} bytes and {macs:,} "
+                "multiply-accumulates. Allow a little more."
+            )
+    told = plan.predicted.model_copy(update={"size_bytes": size, "macs": macs, "size_is_exact": True})
+    return plan.model_copy(update={"predicted": told, "budgets": budgets})
+
+
+def _tightened(asked: Budgets, budgets: Budgets, size: int, macs: int) -> Budgets | None:
+    """What to ask for in place of budgets that a plan breaks as counted; None where it keeps them."""
+    over = {
+        name: int(SLACK * limit / value * getattr(asked, name))
+        for name, value, limit in (("size_bytes", size, budgets.size_bytes), ("macs", macs, budgets.macs))
+        if limit is not None and value > limit
+    }
+    return asked.model_copy(update=over) if over else None
 
 
 def budgets_of(

@@ -76,7 +76,7 @@ def test_operations_are_kept_by_narrower_layers_and_counted(store: Store) -> Non
     assert found.recipe["stages"][0]["kind"] == "channel-pruning"
     assert found.removed
     assert found.binding == ("macs",)
-    assert found.shadow_prices[0].damage > 0
+    assert found.shadow_prices[0].damage >= 0
 
 
 def test_milliseconds_of_a_plan_are_those_of_the_model_for_what_it_makes(store: Store) -> None:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gencomp_core.analysis.planning.anchors import EndToEnd
 from gencomp_core.analysis.planning.narrowing import Widths, group_damage, levels_of
 from gencomp_core.analysis.planning.options import removal_of
 from gencomp_core.analysis.planning.trials import speed_basis, width_groups
@@ -15,7 +16,7 @@ from gencomp_core.records.speed import WidthGroup, WidthTrial
 from gencomp_core.variant import compress
 from gencomp_core.workloads.base import Workload, complete_settings
 from tests.made_scores import finished
-from tests.tiny import TinyDiffusion, TinyGAN, TinyVAE, TinyVerses
+from tests.tiny import TinyDiffusion, TinyGAN, TinyVAE, TinyVerses, recipe
 
 WORKLOADS = {cls.name: cls for cls in (TinyDiffusion, TinyGAN, TinyVAE, TinyVerses)}
 
@@ -86,8 +87,18 @@ def test_a_layer_between_two_groups_shrinks_by_both() -> None:
     assert Widths((first, second)).narrowing({"a": 4, "b": 4}).kept["b"] == (0.75, 0.5)
 
 
-def test_every_group_and_every_input_is_tried() -> None:
-    found = finished(speed_basis(TinyVAE()))
+def test_every_group_and_every_input_is_tried_alone() -> None:
+    workload = TinyVAE()
+    found = finished(speed_basis(workload))
+    group = next(own for own in found.groups if own.outputs.keys() & found.uses.keys())
+    first = group.trials[0]
+    names = {layer for own in found.groups for layer in own.makers}
+    alone = {layer: {"pruning_ratio": first.n_removed / group.n_steps} for layer in group.makers}
+    stage = {
+        "kind": "channel-pruning", "pruning_ratio": 0.0, "importance": "taylor", "calibration_samples": 16,
+        "layers": {layer: {"pruning_ratio": 0.0} for layer in names} | alone,
+    }  # fmt: skip
+    assert first.error == pytest.approx(EndToEnd(workload, 16, seed=0)(compress(workload, recipe(stage)).model))
     assert all(own.trials for own in found.groups)
     assert all(
         trial.error > 0 for own in found.groups for trial in own.trials if own.outputs.keys() & found.uses.keys()

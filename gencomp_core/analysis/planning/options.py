@@ -60,6 +60,7 @@ def removal_of(groups: Sequence[WidthGroup], removed: Mapping[str, int]) -> Chan
     """The stage that removes shares of groups, by Taylor's criterion and with the refit.
 
     Args:
+        groups: all that can shrink: those that stay whole are told so.
         removed: shares that go, by group; at least one of at least one.
     """
     ratios = [removed.get(group.name, 0) / group.n_steps for group in groups]

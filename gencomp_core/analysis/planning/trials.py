@@ -75,7 +75,7 @@ def _tried_groups(
         yield Progress("trying narrower layers", number, len(groups))
         trials = []
         for n in levels_of(group.n_steps, TRIED):
-            stage = removal_of([group], {group.name: n}).model_copy(update={"calibration_samples": CALIBRATION_SAMPLES})
+            stage = removal_of(groups, {group.name: n}).model_copy(update={"calibration_samples": CALIBRATION_SAMPLES})
             try:
                 variant = compress(workload, Recipe(stages=(stage,)), seed=seed)
             except RecipeError:
