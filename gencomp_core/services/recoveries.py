@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from gencomp_core.analysis.recovery_curves import damage_of, damaged_by, gap_of, gap_per_minute, held_out_gap
 from gencomp_core.analysis.recovery_planning import RungForecast, forecast
 from gencomp_core.data.assets import check_asset
-from gencomp_core.errors import DataError, PlanError
+from gencomp_core.errors import DataError, PlanError, UnknownNameError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import Measurement
-from gencomp_core.records.recovery import RecoveryRun
+from gencomp_core.records.recovery import Damage, RecoveryRun
 from gencomp_core.runtime_env import ASSETS
 from gencomp_core.store import Jobs, Store
 
@@ -25,6 +25,15 @@ FOLDER = ASSETS / "demo" / "recovery"
 RUNS_FILE = FOLDER / "runs.jsonl.gz"
 COMMAND = "python -m tools.record_recovery"
 MOST_MINUTES = 10_000
+WHOLE, QAT = "everything", "quantization-aware training"
+COMPARISONS: dict[str, tuple[str, ...] | None] = {
+    "everything there is": None,
+    "one-shot or iterative": (WHOLE, "iterative pruning", "movement pruning", "regrowth", "hard concrete pruning"),
+    "with or without a teacher": (WHOLE, f"{WHOLE}, no teacher", f"{WHOLE}, features matched"),
+    "cheap rungs or everything": (WHOLE, "low-rank additions", "norms and biases"),
+    "tuned or trained under rounding": (WHOLE, QAT),
+}
+"""Rungs beside each other, after the same damage."""
 
 
 @cache
@@ -61,6 +70,25 @@ def runs_of(store: Store, workload: str | None = None) -> list[RecoveryRun]:
     """Runs made here and recorded ones, each once."""
     found = {run.id: run for run in (*recorded(), *made_here(store))}
     return [run for run in found.values() if workload is None or run.workload == workload]
+
+
+def compared(runs: Sequence[RecoveryRun], comparison: str) -> list[RecoveryRun]:
+    """Runs that a comparison is about; none where there are no two to compare.
+
+    Raises:
+        UnknownNameError: no comparison has the name.
+    """
+    if comparison not in COMPARISONS:
+        raise UnknownNameError(f"No comparison named {comparison!r}. Available: {', '.join(COMPARISONS)}.")
+    wanted = COMPARISONS[comparison]
+    if wanted is None:
+        return list(runs)
+    groups: dict[str, list[RecoveryRun]] = {}
+    for run in runs:
+        if run.rung in wanted:
+            groups.setdefault(run.damage_title, []).append(run)
+    several = [own for own in groups.values() if len({run.rung for run in own}) > 1]
+    return max(several, key=len, default=[])
 
 
 def labels(runs: Sequence[RecoveryRun]) -> dict[str, str]:
@@ -132,6 +160,17 @@ def latest_of(store: Store, workload: str, recipe: dict[str, Any]) -> RecoveryRu
 def measured(store: Store, run: RecoveryRun) -> Measurement | None:
     """The measurement behind a run, where this store has it."""
     return store.measurement(run.signature)
+
+
+def damages_of(store: Store, workload: str) -> list[str]:
+    """Kinds of damage that there are curves of, most curves first."""
+    kinds: list[str] = [run.damaged_by for run in runs_of(store, workload) if run.damaged_by != "none"]
+    return sorted(set(kinds), key=lambda kind: (-kinds.count(kind), kind))
+
+
+def forecasts(store: Store, workload: str, minutes: float, *, damaged_by: Damage | None) -> list[dict[str, Any]]:
+    """What each rung is likely to give after a kind of damage, as plain values, best first."""
+    return forecast_table(forecast(runs_of(store, workload), 60 * minutes, damaged_by=damaged_by))
 
 
 def plan_recovery(store: Store, workload: str, minutes: float, *, recipe: Recipe | None = None) -> list[RungForecast]:
