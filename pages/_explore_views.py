@@ -119,11 +119,13 @@ def _fill_in(
             heading, f"{found.value.value:.2f}",
             f"{change.value:+.2f}{' (tie)' if tied else ''}",
             delta_color="off" if tied else DELTA_COLOURS[facts.better],
-            delta_description=f"[{change.low:+.2f}, {change.high:+.2f}]", border=True,
+            delta_description=f"[{change.low:+.2f}, {change.high:+.2f}]", border=True, height="stretch",
             help=f"{found.value.name}; dense {found.dense.value:.2f}. {beside_quality(found.value)}",
         )  # fmt: skip
     else:
-        columns[1].metric(heading, "…", "sampling more", delta_color="off", delta_arrow="off", border=True)
+        columns[1].metric(
+            heading, "…", "sampling more", delta_color="off", delta_arrow="off", border=True, height="stretch"
+        )
     shown = full.result() if full.done() else quick
     drift_tile(columns[2], facts.drift, shown.drift, n=shown.n_samples)
     status_line("simulated", "Dense and compressed start from the same noise or the same source.")

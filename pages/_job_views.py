@@ -37,13 +37,19 @@ def tiles(listing: Sequence[Job], n_measurements: int) -> None:
     """How many jobs stand where."""
     places = st.columns(4)
     n_active = sum(job.is_active for job in listing)
-    places[0].metric("Under way", n_active, border=True)
-    places[1].metric("Done", sum(job.state == "done" for job in listing), border=True)
+    places[0].metric("Under way", n_active, border=True, height="stretch")
+    places[1].metric("Done", sum(job.state == "done" for job in listing), border=True, height="stretch")
     places[2].metric(
-        "Can be resumed", sum(job.can_resume for job in listing), border=True,
+        "Can be resumed", sum(job.can_resume for job in listing), border=True, height="stretch",
         help="Cancelled, interrupted or failed; finished measurements are not made again.",
     )  # fmt: skip
-    places[3].metric("Measurements kept", f"{n_measurements:,}", border=True, help="In this store, of all workloads.")
+    places[3].metric(
+        "Measurements kept",
+        f"{n_measurements:,}",
+        border=True,
+        height="stretch",
+        help="In this store, of all workloads.",
+    )
 
 
 def job_view(store: Store, job: Job) -> None:

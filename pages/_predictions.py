@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from gencomp_core.charts.plans import plan_bars
+from gencomp_core.charts.theme import ms_text
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records.plans import Plan, Prediction
 from gencomp_core.services import jobs, library, predictions
@@ -33,17 +34,26 @@ def prediction_tiles(store: Store, workload: str, found: Prediction) -> None:
     size_tile(columns[0], found.size_bytes, instance.exact_bytes([0] * len(instance.options)))
     facts, quality = library.metric_of(workload), found.quality
     if quality is None:
-        columns[1].metric(f"{facts.title} {ARROWS[facts.better]}", "not known", border=True, help=found.note)
+        columns[1].metric(
+            f"{facts.title} {ARROWS[facts.better]}", "not known", border=True, height="stretch", help=found.note
+        )
     else:
         tied = quality.change_low <= 0 <= quality.change_high
         columns[1].metric(
             f"{facts.title} {ARROWS[quality.better]}", f"{'≥ ' if quality.beyond else ''}{quality.value:.2f}",
-            f"{quality.change:+.2f}", border=True, delta_color="off" if tied else DELTA_COLOURS[quality.better],
+            f"{quality.change:+.2f}", border=True, height="stretch",
+            delta_color="off" if tied else DELTA_COLOURS[quality.better],
             delta_description=f"[{quality.change_low:+.2f}, {quality.change_high:+.2f}]",
             help=f"From {quality.n_pairs} measured configurations of like damage; dense {quality.dense:.2f}.",
         )  # fmt: skip
     if found.latency_ms is not None:
-        columns[2].metric("Latency ↓", f"{found.latency_ms:.1f} ms", border=True, help="One sample, in eager.")
+        columns[2].metric(
+            "Latency ↓",
+            ms_text(found.latency_ms),
+            border=True,
+            height="stretch",
+            help=f"{found.batch} at a time in {found.runtime}.",
+        )
     exact = "Bytes are exact." if found.size_is_exact else "Bytes lie between those of known options."
     status_line("predicted", f"{exact} From a scan of single layers; nothing was sampled for it.")
 

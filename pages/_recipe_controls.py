@@ -48,11 +48,11 @@ def recipe_controls() -> Recipe:
     """Draw the controls and return the recipe that they stand for."""
     values: dict[str, Any] = {}
     values["explore.channels"] = st.slider(
-        "Channels and heads removed", 0, 70, 0, step=10, key="explore.channels", format="%d %%",
+        "Channels and heads removed", 0, 70, 0, step=10, key="explore.channels", format="%d%%",
         help="Weights really go: fewer bytes, fewer operations. What reads them is refitted by least squares.", **KEPT,
     )  # fmt: skip
     sparsity = values["explore.sparsity"] = st.slider(
-        "Sparsity (weights set to zero)", 0, 95, 0, step=5, key="explore.sparsity", format="%d %%", **KEPT
+        "Sparsity (weights set to zero)", 0, 95, 0, step=5, key="explore.sparsity", format="%d%%", **KEPT
     )
     values["explore.criterion"] = st.selectbox(
         "Zero by", list(CRITERIA), key="explore.criterion", disabled=sparsity == 0,

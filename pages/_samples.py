@@ -1,6 +1,6 @@
 """Same-seed samples, dense beside compressed: pictures of images, or texts in columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import streamlit as st
@@ -13,7 +13,6 @@ from gencomp_core.services.texts import SideBySide, stored_texts
 from gencomp_core.store import Store
 from gencomp_core.workloads import card_of
 
-TEXT_ORDERS = ["in order", "most changed first"]
 MARKED = "Marked words differ from dense; a red caret stands where words are gone. Point at one to see what was there."
 
 
@@ -24,11 +23,15 @@ def makes_texts(workload: str) -> bool:
 
 def stored_sheets(store: Store, measurement: Measurement) -> tuple[np.ndarray, np.ndarray] | None:
     """Dense and compressed samples (n, 1, h, w) of a measurement, or None where no picture is kept."""
-    before = store.picture(library.dense_signature(measurement), library.SAMPLES)
-    after = store.picture(measurement.signature, library.SAMPLES)
-    if before is None or after is None:
-        return None
-    return untile(from_webp(before)), untile(from_webp(after))
+    before = stored_images(store, library.dense_signature(measurement))
+    after = stored_images(store, measurement.signature)
+    return None if before is None or after is None else (before, after)
+
+
+def stored_images(store: Store, signature: str) -> np.ndarray | None:
+    """Samples (n, 1, h, w) of a measurement, or None where no picture is kept."""
+    content = store.picture(signature, library.SAMPLES)
+    return None if content is None else untile(from_webp(content))
 
 
 def stored_text_pair(store: Store, measurement: Measurement) -> tuple[SideBySide, SideBySide] | None:
@@ -59,18 +62,24 @@ def before_and_after(store: Store, measurement: Measurement, *, n: int, columns:
 def text_columns(dense: SideBySide, compressed: SideBySide, *, title: str, numbers: Sequence[int]) -> None:
     """Source, reference, dense and compressed texts, changed words marked."""
     heading = title if title != "dense" else "dense, packed and reloaded"
-    columns = {
-        "source": dense.sources,
-        "reference": dense.references,
-        "dense": dense.texts,
-        heading: compressed.texts,
-    }
-    st.html(aligned_texts(columns, changed=heading, original="dense", numbers=numbers))
+    text_table({"dense": dense, heading: compressed}, numbers=numbers)
 
 
-def most_changed(dense: SideBySide, compressed: SideBySide) -> list[int]:
-    """Numbers of the texts, the one with most changed words first; equal ones in order."""
-    changes = [n_changed_words(own, other) for own, other in zip(compressed.texts, dense.texts, strict=True)]
+def text_table(versions: Mapping[str, SideBySide], *, numbers: Sequence[int]) -> None:
+    """Source, reference and all versions beside each other; words that are not the first version's are marked."""
+    original, *others = versions
+    first = versions[original]
+    columns = {"source": first.sources, "reference": first.references}
+    columns |= {name: version.texts for name, version in versions.items()}
+    st.html(aligned_texts(columns, changed=others, original=original, numbers=numbers))
+
+
+def most_changed(dense: SideBySide, *others: SideBySide) -> list[int]:
+    """Numbers of the texts, the one in which any version changed most words first; equal ones in order."""
+    changes = [
+        max(n_changed_words(own, before) for own in versions)
+        for before, *versions in zip(dense.texts, *(other.texts for other in others), strict=True)
+    ]
     return sorted(range(len(changes)), key=lambda number: -changes[number])
 
 

@@ -71,12 +71,20 @@ def scan_tiles(ranked: pd.DataFrame, scan: Scan, *, option: str, n_unsafe: int) 
     )
     columns = st.columns(4)
     saved = int(ranked["dense_size_bytes"].sum() - ranked["size_bytes"].sum())
-    plain: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "border": True}
+    plain: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "border": True, "height": "stretch"}
     told = f"Damage of the layer when it alone gets {option}: {scan.unit}."
     columns[0].metric("Most damage ↓", f"{worst['damage']:.2g}", worst["layer"], help=told, **plain)
     columns[1].metric("Least damage ↓", f"{best['damage']:.2g}", best["layer"], help=told, **plain)
-    columns[2].metric("All layers would save", bytes_text(saved), border=True, help=f"Exact bytes at {option}.")
-    columns[3].metric("Unsafe layers", n_unsafe, border=True, help="Harmed beyond what is usual at the mildest level.")
+    columns[2].metric(
+        "All layers would save", bytes_text(saved), border=True, height="stretch", help=f"Exact bytes at {option}."
+    )
+    columns[3].metric(
+        "Unsafe layers",
+        n_unsafe,
+        border=True,
+        height="stretch",
+        help="Harmed beyond what is usual at the mildest level.",
+    )
 
 
 def scan_doubts(store: Store, scan: Scan, scores: Sequence[LayerScore], unsafe: Mapping[str, str]) -> None:

@@ -61,7 +61,7 @@ def one_strategy(found: ablations.Recorded, verdict: Mapping[str, Any]) -> None:
     ]  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge("measured", color="green", help=MEASURED)
-        st.caption(f"Also {'; '.join(others)}. Brackets: 95 % interval over samples." if others else "Nothing to show.")
+        st.caption(f"Also {'; '.join(others)}. Brackets: 95% interval over samples." if others else "Nothing to show.")
     samples(found, verdict)
     curves(ablations.curves_of(found, name), key=name, alt=f"Curves of {verdict['title']}, with and without")
     st.caption("Every run, with its seed, status and machine:")
@@ -76,7 +76,7 @@ def tiles(network: str, arms: Mapping[str, Mapping[str, Any]]) -> None:
     for place, (arm, mean) in zip(places, arms.items(), strict=False):
         place.metric(
             f"{facts.title} {arm} it {ARROWS[facts.better]}", f"{mean['value']:.2f}",
-            delta_description=f"[{mean['low']:.2f}, {mean['high']:.2f}]", border=True,
+            delta_description=f"[{mean['low']:.2f}, {mean['high']:.2f}]", border=True, height="stretch",
             help=f"{mean['quality']}. Mean of the seeds, at the end of the run. {facts.about}",
         )  # fmt: skip
     if len(arms) == 2:
@@ -85,6 +85,7 @@ def tiles(network: str, arms: Mapping[str, Mapping[str, Any]]) -> None:
             "Training with it ↓", f"{after['seconds']:.0f} s",
             f"{after['seconds'] / before['seconds'] - 1:+.0%}" if before["seconds"] else None,
             delta_color=DELTA_COLOURS["lower"], delta_description=f"without {before['seconds']:.0f} s", border=True,
+            height="stretch",
             help="Processor time of one core, validations included.",
         )  # fmt: skip
         memory = after["peak_bytes"] - before["peak_bytes"]
@@ -93,6 +94,7 @@ def tiles(network: str, arms: Mapping[str, Mapping[str, Any]]) -> None:
             "Peak memory with it ↓", bytes_text(after["peak_bytes"]) if known else "not known",
             f"{memory / 1e6:+.0f} MB" if known and memory else None, delta_color=DELTA_COLOURS["lower"],
             delta_description=f"without {bytes_text(before['peak_bytes'])}" if known else None, border=True,
+            height="stretch",
             help="Of training and its validations, above what the process held before.",
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from gencomp_core.charts.theme import bytes_text
+from gencomp_core.charts.theme import bytes_text, ms_text
 from gencomp_core.errors import GenCompError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records import FIDELITIES, METRICS, Estimate, Measurement, Quality
@@ -145,7 +145,7 @@ def status_line(status: str, detail: str) -> None:
     """Badge of the numbers above, with what the arrows and brackets mean."""
     with st.container(horizontal=True, vertical_alignment="center"):
         status_badge(status)
-        st.caption(f"↓ lower is better, ↑ higher is better. Brackets: 95 % interval of the difference. {detail}")
+        st.caption(f"↓ lower is better, ↑ higher is better. Brackets: 95% interval of the difference. {detail}")
 
 
 def conditions_text(measurement: Measurement) -> str:
@@ -178,6 +178,7 @@ def size_tile(place: Any, size_bytes: int, dense_bytes: int) -> None:
         delta_color="inverse",
         delta_description=f"dense {bytes_text(dense_bytes)}" if change else None,
         border=True,
+        height="stretch",
         help=f"{size_bytes:,} bytes on disk: packed weights, scales, zero points and masks. Dense is float32.",
     )
 
@@ -186,7 +187,7 @@ def quality_tile(place: Any, measurement: Measurement) -> None:
     """Quality with interval against dense at the same seeds."""
     quality, change = measurement.quality, measurement.quality_change
     if quality is None or change is None:
-        place.metric("Quality", "not measured", border=True)
+        place.metric("Quality", "not measured", border=True, height="stretch")
         return
     facts = METRICS[quality.metric]
     tied = change.low <= 0 <= change.high
@@ -198,8 +199,9 @@ def quality_tile(place: Any, measurement: Measurement) -> None:
         delta_color="off" if tied else DELTA_COLOURS[quality.better],
         delta_description=f"[{change.low:+.2f}, {change.high:+.2f}]" if change.value else None,
         border=True,
+        height="stretch",
         help=(
-            f"{quality.name}. 95 % interval [{quality.low:.2f}, {quality.high:.2f}]. The difference is paired by "
+            f"{quality.name}. 95% interval [{quality.low:.2f}, {quality.high:.2f}]. The difference is paired by "
             f"seed. {beside_quality(quality)} {facts.about}"
         ),
     )
@@ -216,7 +218,7 @@ def latency_tile(place: Any, measurement: Measurement) -> None:
     """Eager latency at batch 1 against dense, measured interleaved."""
     timed = [latency for latency in measurement.latency if latency.batch == 1 and latency.runtime == "eager"]
     if not timed:
-        place.metric("Latency ↓", "not measured", border=True)
+        place.metric("Latency ↓", "not measured", border=True, height="stretch")
         return
     latency = timed[0]
     verdict = {"tie": "tie with dense", "unclear": "machine busy"}.get(
@@ -224,11 +226,12 @@ def latency_tile(place: Any, measurement: Measurement) -> None:
     )
     place.metric(
         "Latency ↓",
-        f"{latency.median_ms:.1f} ms",
+        ms_text(latency.median_ms),
         verdict,
         delta_color="off" if latency.verdict in ("tie", "unclear") else "inverse",
         delta_arrow="off",
         border=True,
+        height="stretch",
         help=(
             f"One sample, {latency.runtime}, {latency.threads} thread, quartiles [{latency.low_ms:.1f}, "
             f"{latency.high_ms:.1f}] ms over {latency.n_runs} interleaved rounds; dense {latency.dense_median_ms:.1f} "
@@ -248,7 +251,7 @@ def drift_tile(place: Any, name: str, drift: Estimate | None, *, n: int) -> None
     facts = FIDELITIES[name]
     heading = f"{facts.title} {ARROWS[facts.better]}"
     if drift is None:
-        place.metric(heading, "not measured", border=True)
+        place.metric(heading, "not measured", border=True, height="stretch")
         return
     equal = drift.value >= facts.equal if facts.better == "higher" else drift.value <= facts.equal
     place.metric(
@@ -259,6 +262,7 @@ def drift_tile(place: Any, name: str, drift: Estimate | None, *, n: int) -> None
         delta_arrow="off",
         delta_description=None if equal else f"[{drift.low:.{facts.digits}f}, {drift.high:.{facts.digits}f}]",
         border=True,
+        height="stretch",
         help=f"{facts.help} Over {n:,} pairs.",
     )
 

@@ -1,28 +1,17 @@
-"""Gallery: the same seeds side by side, under a drag handle, or as a difference; texts with changed words marked."""
+"""Gallery: the same seeds of dense and of up to four configurations: what changed, and what is worst."""
 
 import streamlit as st
-from streamlit_extras.image_compare_slider import image_compare_slider
 
-from gencomp_core.charts.tiles import tile, to_webp
 from gencomp_core.records import Measurement
 from gencomp_core.services import library
+from gencomp_core.services.texts import SideBySide, stored_texts
 from gencomp_core.workloads import CATALOG
-from pages._samples import (
-    MARKED,
-    TEXT_ORDERS,
-    difference_picture,
-    makes_texts,
-    most_changed,
-    picture,
-    stored_sheets,
-    stored_text_pair,
-    text_columns,
-)
+from pages import _gallery_views as views
+from pages._samples import makes_texts, stored_images
 from pages._widgets import (
     conditions_text,
     configuration_labels,
     fidelity_tile,
-    forget_unless_in,
     link_to,
     nothing_yet,
     pick_recipe,
@@ -37,14 +26,17 @@ from pages._widgets import (
     store_or_stop,
 )
 
-MODES = ["side by side", "drag handle", "difference"]
-PATHS = "latent paths"  # only where samples come from one latent each
+MODES = {
+    "side by side": views.side_by_side, "drag handle": views.drag_handle, "difference": views.differences,
+    "flip": views.flip,
+}  # fmt: skip
+COMPUTED = {"latent paths": views.latent_paths, "denoising": views.denoising}
 WITH_LATENTS = ("fashion-gan", "fashion-vae")
-SIZES = [16, 36, 64]
+MOST = 4
+ORDERS = ["in order", "worst first"]
 
 workload = pick_workload()
 st.title("Gallery")
-st.markdown(f"The same noise or source through **{CATALOG[workload].title}**, dense and compressed.")
 store = store_or_stop()
 table = library.figures(store, workload)
 if table.empty:
@@ -62,106 +54,117 @@ if not labels:
     )
     st.stop()
 picked = picked_recipe(workload)
-signatures = list(labels.values())
 known = compressed_rows[compressed_rows["recipe_signature"] == picked.signature] if picked else compressed_rows.iloc[:0]
 first = known["signature"].iloc[-1] if len(known) else library.recommended(compressed_rows, workload)
-start = signatures.index(first) if first in signatures else 0
+signatures = list(labels.values())
+start = list(labels)[signatures.index(first) if first in signatures else 0]
 
-forget_unless_in("gallery.configuration", labels)
-kept = {"bind": "query-params", "persist_state": "session", "required": True}
-choose, how, many = st.columns([1.4, 2.4, 1])
-label = choose.selectbox(
-    "Configuration", list(labels), index=start, key="gallery.configuration", bind="query-params",
-    persist_state="session",
+kept = {"bind": "query-params", "persist_state": "session"}
+remembered = st.session_state.get("gallery.configurations")
+if remembered is not None and not all(label in labels for label in remembered):
+    del st.session_state["gallery.configurations"]
+chosen = st.multiselect(
+    f"Configurations beside dense, up to {MOST}", list(labels), default=[start], max_selections=MOST,
+    key="gallery.configurations", placeholder="choose at least one", **kept,
 )  # fmt: skip
-if makes_texts(workload):
-    order = how.segmented_control("Order", TEXT_ORDERS, default=TEXT_ORDERS[1], key="gallery.order", **kept)
-    size = many.segmented_control("Texts", [10, 20, 40], default=10, key="gallery.texts", **kept)
-else:
-    modes = [*MODES, PATHS] if workload in WITH_LATENTS else MODES
-    forget_unless_in("gallery.mode", modes)
-    mode = how.segmented_control("Mode", modes, default=MODES[0], key="gallery.mode", **kept)
-    size = many.segmented_control("Samples", SIZES, default=36, key="gallery.size", **kept)
+is_text = makes_texts(workload)
+how, order_place, many = st.columns([2.6, 1.2, 1])
+mode = "texts"
+if not is_text:
+    modes = [*MODES, *(["latent paths"] if workload in WITH_LATENTS else [])]
+    modes += ["denoising"] if "diffusion" in workload else []
+    if st.session_state.get("gallery.mode") not in (None, *modes):
+        del st.session_state["gallery.mode"]
+    mode = how.segmented_control("Mode", modes, default=modes[0], key="gallery.mode", required=True, **kept)
+order = (how if is_text else order_place).segmented_control(
+    "Order", ORDERS, default=ORDERS[is_text], key="gallery.order", required=True, disabled=mode in COMPUTED,
+    help="Worst: the samples that any of the chosen configurations changed most.", **kept,
+)  # fmt: skip
+size = many.segmented_control(
+    "Texts" if is_text else "Samples", [10, 20, 40] if is_text else [16, 36, 64], default=10 if is_text else 36,
+    key="gallery.texts" if is_text else "gallery.size", required=True, disabled=mode in COMPUTED, **kept,
+)  # fmt: skip
 
 
-def no_samples() -> None:
-    """Say why there is nothing to see, and end the page."""
-    st.info("No samples are kept of this measurement. Open Explore to compute some.", icon=":material/inbox:")
+def no_samples(missing: list[str]) -> None:
+    """Say whose samples are not kept."""
+    st.info(f"No samples are kept of {', '.join(missing)}. Open Explore to compute some.", icon=":material/inbox:")
     link_to("pages/explore.py", "Open Explore", icon=":material/tune:", workload=workload)
-    st.stop()
 
 
-def show_texts(measurement: Measurement) -> None:
-    """Source, reference, dense and compressed texts, changed words marked."""
-    pair = stored_text_pair(store, measurement)
-    if pair is None:
-        return no_samples()
-    ranked = most_changed(*pair)
-    numbers = ranked[:size] if order == TEXT_ORDERS[1] else range(min(size, len(ranked)))
-    n_unchanged = sum(own == other for own, other in zip(pair[0].texts, pair[1].texts, strict=True))
-    st.markdown(f"**{n_unchanged} of {len(ranked)}** texts kept are word for word those of dense. {MARKED}")
-    return text_columns(*pair, title=measurement.title, numbers=numbers)
+def first_of(measurements: dict[str, Measurement]) -> Measurement:
+    """The one that was chosen first."""
+    return next(iter(measurements.values()))
 
 
-def show_paths(measurement: Measurement) -> None:
-    """Images along paths between two latents: a space that compression tears shows jumps."""
-    with st.spinner("Sampling along paths"):
-        from gencomp_core.services.preview import strips  # torch: only what computes pays for it
-
-        sheets = strips(workload, library.recipe_of(measurement))
-    for place, name, sheet in zip(st.columns(2), ("dense", measurement.title), sheets, strict=True):
-        with place:
-            st.caption(f"{name}: each row goes from one latent to another of the same class")
-            picture(sheet, alt=f"six paths of ten images, {name}")
-    active = measurement.fidelity.get("active_units")
-    if active:
-        st.caption(f"{active.value:.0f} latent dimensions are in use (variance of the posterior mean above 0.01).")
+def show_texts(measurements: dict[str, Measurement]) -> None:
+    """Texts of all that keep some, beside each other."""
+    dense = stored_texts(store, library.dense_signature(first_of(measurements)))
+    found = {title: stored_texts(store, own.signature) for title, own in measurements.items()}
+    versions: dict[str, SideBySide] = {title: own for title, own in found.items() if own is not None}
+    if missing := [title for title, own in found.items() if own is None]:
+        no_samples(missing)
+    if dense is not None and versions:
+        views.texts({views.DENSE: dense} | versions, worst=order == ORDERS[1], size=size)
 
 
-def show_images(measurement: Measurement) -> None:
-    """Sheets of the same seeds."""
-    if mode == PATHS:
-        return show_paths(measurement)
-    sheets = stored_sheets(store, measurement)
-    if sheets is None:
-        return no_samples()
-    dense, compressed = (tile(images[:size]) for images in sheets)
-    if mode == "side by side":
-        left, right = st.columns(2)
-        with left:
-            st.caption(f"dense, samples 1 to {size}")
-            picture(dense, alt=f"{size} dense samples")
-        with right:
-            st.caption(f"{measurement.title}, same seeds")
-            picture(compressed, alt=f"{size} samples, {measurement.title}")
-    elif mode == "drag handle":
-        image_compare_slider(
-            to_webp(dense, scale=3), to_webp(compressed, scale=3), label1="dense", label2=measurement.title,
-            key="gallery.handle",
-        )  # fmt: skip
-        st.caption("Drag the handle, or focus it and use the arrow keys.")
+def show_images(measurements: dict[str, Measurement]) -> None:
+    """Sheets of the same seeds, in the mode that was chosen."""
+    if mode in COMPUTED:
+        return COMPUTED[mode](measurements)
+    dense = stored_images(store, library.dense_signature(first_of(measurements)))
+    found = {title: stored_images(store, own.signature) for title, own in measurements.items()}
+    sheets = {title: images for title, images in found.items() if images is not None}
+    if missing := [title for title, images in found.items() if images is None]:
+        no_samples(missing)
+    if dense is None or not sheets:
+        return None
+    sheets = {views.DENSE: dense} | sheets
+    if order == ORDERS[1]:
+        numbers = views.worst_first(sheets)[:size]
+        st.caption(f"Changed most of the same seeds: samples {', '.join(str(number + 1) for number in numbers[:8])}, …")
     else:
-        st.caption("Orange: brighter than dense. Blue: darker. White: unchanged.")
-        difference_picture(compressed, dense, alt=f"difference of {size} samples to dense")
-    return None
+        numbers = list(range(min(size, len(dense))))
+        st.caption(f"Samples 1 to {len(numbers)}, from the same seeds.")
+    return MODES[mode]({title: images[numbers] for title, images in sheets.items()})
 
 
-with shown_errors():
-    measurement = store.measurement(labels[label])
-    pick_recipe(workload, library.recipe_of(measurement))
-    if makes_texts(workload):
-        facts = st.columns(3)
-        size_tile(facts[0], measurement.size_bytes, measurement.dense_size_bytes)
-        quality_tile(facts[1], measurement)
-        fidelity_tile(facts[2], measurement)
-        status_line(measurement.status, conditions_text(measurement))
-        show_texts(measurement)
-    else:
+def show(measurements: dict[str, Measurement]) -> None:
+    """Tiles of one configuration, or a table of several, with their samples."""
+    alone = first_of(measurements) if len(measurements) == 1 else None
+    if alone and not is_text and mode != "denoising":
         view, beside = st.columns([3, 1])
         with view:
-            show_images(measurement)
+            show_images(measurements)
         with beside:
-            status_badge(measurement.status)
-            size_tile(st, measurement.size_bytes, measurement.dense_size_bytes)
-            quality_tile(st, measurement)
-            fidelity_tile(st, measurement)
+            status_badge(alone.status)
+            size_tile(st, alone.size_bytes, alone.dense_size_bytes)
+            quality_tile(st, alone)
+            fidelity_tile(st, alone)
+        return
+    if alone:
+        facts = st.columns(3)
+        size_tile(facts[0], alone.size_bytes, alone.dense_size_bytes)
+        quality_tile(facts[1], alone)
+        fidelity_tile(facts[2], alone)
+        status_line(alone.status, conditions_text(alone))
+    (show_texts if is_text else show_images)(measurements)
+    if not alone:
+        views.figures_table(measurements)
+
+
+if not chosen:
+    st.info(f"Choose a configuration of {CATALOG[workload].title} above.", icon=":material/inbox:")
+    st.stop()
+with shown_errors():
+    read = {label: store.measurement(labels[label]) for label in chosen}
+    titles = [own.title for own in read.values()]
+    first_read = first_of(read)
+    pick_recipe(workload, library.recipe_of(first_read))
+    show({own.title if titles.count(own.title) == 1 else label: own for label, own in read.items()})
+    links = st.columns(3)
+    link_to(
+        "pages/explore.py", "Open the first in Explore", icon=":material/tune:", workload=workload,
+        pick=first_read.signature, place=links[0],
+    )  # fmt: skip
+    st.caption("The address of this page opens the same view elsewhere.")

@@ -28,6 +28,6 @@ st.subheader("How numbers are made")
 st.markdown("\n".join(f"- **{facts.title}** {ARROWS[facts.better]}: {facts.about}" for facts in METRICS.values()))
 st.markdown("\n".join(f"- {text}" for text in FIGURES.values()))
 st.caption(
-    "Every quality has a 95 % bootstrap interval over samples; differences to dense are paired by seed. Bytes are "
+    "Every quality has a 95% bootstrap interval over samples; differences to dense are paired by seed. Bytes are "
     "those of the weights file; MACs are counted by torch's FLOP counter; milliseconds are measured beside dense."
 )

@@ -72,7 +72,7 @@ hidden += [f"{len(points) - len(shown)} dominated hidden"] if only_frontier else
 if not points.empty:
     st.markdown(
         f"**{int(points['on_frontier'].sum())} of {len(points)}** configurations of {CATALOG[workload].title} are not "
-        f"beaten for certain by a cheaper one (overlapping 95 % intervals count as ties). {'; '.join(hidden)}"
+        f"beaten for certain by a cheaper one (overlapping 95% intervals count as ties). {'; '.join(hidden)}"
     )
 
 labels = configuration_labels(shown.sort_values(x.column))

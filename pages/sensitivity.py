@@ -71,7 +71,7 @@ st.caption(f"Damage: {scan.unit}. {CATALOG[workload].title}, {scan_label(scan)}.
 scan_doubts(store, scan, scores, unsafe)
 
 st.subheader(f"The {min(N_RANKED, len(ranked))} most sensitive layers at {option}")
-st.caption(f"Whiskers: 95 % interval. Orange: beyond the {scan.allowance:.2g} that is usual for a mild level.")
+st.caption(f"Whiskers: 95% interval. Orange: beyond the {scan.allowance:.2g} that is usual for a mild level.")
 picked = pick_layer(workload, list(dict.fromkeys(rows["layer"])), ranked)
 bars = ranked_bars(ranked.head(N_RANKED), unit=scan.unit, allowed=scan.allowance, picked=picked)
 event = st.plotly_chart(

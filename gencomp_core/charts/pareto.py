@@ -44,6 +44,10 @@ def pareto_chart(
         hoverinfo="skip",
     )
     for name, rows in table.groupby("family", sort=False):
+        marker = {"color": FAMILY_COLOURS.get(str(name), "#56b4e9"), "symbol": FAMILY_MARKS.get(str(name), "circle")}
+        figure.add_scatter(  # the legend shows a family in full, even where all of its points are faint
+            x=[None], y=[None], mode="markers", name=str(name), legendgroup=str(name), marker=marker | {"size": 9}
+        )  # fmt: skip
         for kept, part in rows.groupby("on_frontier"):
             figure.add_scatter(
                 x=part[x],
@@ -51,13 +55,12 @@ def pareto_chart(
                 mode="markers",
                 name=str(name),
                 legendgroup=str(name),
-                showlegend=bool(kept) or not rows["on_frontier"].any(),
+                showlegend=False,
                 customdata=part["signature"],
                 text=part["title"],
                 hovertemplate=f"%{{text}}<br>{x_title}: %{{x:,.4g}}<br>{y_title}: %{{y:.2f}}<extra></extra>",
                 marker={
-                    "color": FAMILY_COLOURS.get(str(name), "#56b4e9"),
-                    "symbol": FAMILY_MARKS.get(str(name), "circle"),
+                    **marker,
                     "size": 18 if name == "dense" else 9,
                     "opacity": 1 if kept or name == "dense" else FAINT,
                     "line": {"width": 0},

@@ -8,20 +8,24 @@ from difflib import SequenceMatcher
 WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
 
-def aligned_texts(columns: Mapping[str, Sequence[str]], *, changed: str, original: str, numbers: Sequence[int]) -> str:
+def aligned_texts(
+    columns: Mapping[str, Sequence[str]], *, changed: str | Sequence[str], original: str, numbers: Sequence[int]
+) -> str:
     """A table with one row per numbered text and one column per version.
 
     Args:
         columns: versions of all texts, by heading.
-        changed, original: headings; words of the one that the other does not have are marked.
+        changed: heading, or headings, of versions whose words are marked where `original` does not have them.
+        original: heading.
         numbers: which texts, in this order, counted from 0.
     """
+    marked_headings = {changed} if isinstance(changed, str) else set(changed)
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
     rows = []
     for number in numbers:
         cells = []
         for name, texts in columns.items():
-            marked = name == changed
+            marked = name in marked_headings
             shown = marked_changes(texts[number], columns[original][number]) if marked else html.escape(texts[number])
             cells.append(f'<td data-heading="{html.escape(name)}">{shown}</td>')
         rows.append(f'<tr><th scope="row">{number + 1}</th>{"".join(cells)}</tr>')

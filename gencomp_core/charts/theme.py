@@ -70,6 +70,11 @@ def bytes_text(n_bytes: float) -> str:
     return f"{n_bytes:.0f} B"
 
 
+def ms_text(ms: float) -> str:
+    """Milliseconds for people, three digits: 122 ms, 4.56 ms."""
+    return f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
+
+
 def count_text(n: float) -> str:
     """Large counts for people: 2.72 M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):

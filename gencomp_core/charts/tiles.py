@@ -52,6 +52,13 @@ def to_png(sheet: np.ndarray, *, scale: int = 1) -> bytes:
     return stream.getvalue()
 
 
+def changes(images: np.ndarray, dense: np.ndarray) -> np.ndarray:
+    """Mean squared difference of each image from the dense one of its number: (n, ...) uint8 twice -> (n,) float64."""
+    delta = images.astype(np.float64) - dense.astype(np.float64)
+    squared: np.ndarray = np.square(delta).reshape(len(images), -1).mean(axis=1)
+    return squared
+
+
 def difference(images: np.ndarray, dense: np.ndarray) -> np.ndarray:
     """Signed difference of two sheets in colour: orange where brighter than dense, blue where darker.
 

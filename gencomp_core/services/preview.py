@@ -103,6 +103,18 @@ def fill_in(workload: str, recipe: Recipe, *, owner: str) -> "tuple[Future[Previ
     return futures[full], futures[quality]
 
 
+def variant_of(workload: str, recipe: Recipe) -> Variant:
+    """The compressed model of a recipe; the last few are kept. Nobody may change it."""
+    return _variant(workload, recipe)
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """The block computes for a page: it goes before what fills in behind, and alone."""
+    with _pages.first(), _computing:
+        yield
+
+
 @lru_cache(maxsize=16)
 def strips(workload: str, recipe: Recipe, *, n_strips: int = 6, n_steps: int = 10) -> tuple[np.ndarray, np.ndarray]:
     """Paths through the latent space of dense and of a recipe: two (h, w) uint8 sheets, a path a row.

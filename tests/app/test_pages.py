@@ -315,6 +315,29 @@ def test_gallery_shows_a_pair_for_a_measured_configuration(measured: Path) -> No
     assert any("same seeds" in caption.value for caption in at.caption)
 
 
+def test_gallery_shows_four_configurations_in_every_mode(path: Path) -> None:
+    demo(path)
+    at = fine(open_page("gallery"))
+    chosen = at.multiselect(key="gallery.configurations")
+    for option in chosen.options[-3:]:
+        chosen.select(option)
+    fine(at.run())
+    assert len(at.get("image")) == 5
+    assert len(at.dataframe[0].value) == 5
+    for mode, n_pictures in (("difference", 4), ("flip", 1)):
+        at.segmented_control(key="gallery.mode").set_value(mode)
+        assert len(fine(at.run()).get("image")) == n_pictures
+    at.segmented_control(key="gallery.order").set_value("worst first")
+    assert any(caption.value.startswith("Changed most") for caption in fine(at.run()).caption)
+
+
+def test_gallery_without_a_choice_asks_for_one(path: Path) -> None:
+    demo(path)
+    at = fine(open_page("gallery"))
+    at.multiselect(key="gallery.configurations").set_value([])
+    assert "Choose a configuration" in fine(at.run()).info[0].value
+
+
 def texts_of(at: AppTest) -> str:
     return "\n".join(part.proto.body for part in at.get("html"))
 
@@ -486,7 +509,7 @@ def test_train_names_a_damaged_table_and_goes_on(ablations: Path, path: Path) ->
         ("explore", {"workload": WORKLOAD, "explore.sparsity": "1000", "explore.affine": "perhaps"}),
         (
             "gallery",
-            {"workload": WORKLOAD, "gallery.mode": "upside down", "gallery.size": "9", "gallery.configuration": "x"},
+            {"workload": WORKLOAD, "gallery.mode": "upside down", "gallery.size": "9", "gallery.configurations": "x"},
         ),
         (
             "pareto",

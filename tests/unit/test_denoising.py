@@ -1,99 +1,68 @@
-"""Damaged texts: as many pieces gone as asked, in spans, from a seeded generator."""
+"""How samplers drift apart: what the numbers of the Gallery's scrubber mean."""
 
-import itertools
-
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gencomp_core.data.verses import MASK, PAD
-from gencomp_core.training.batches import padded
-from gencomp_core.training.denoising import DROPPED, MEAN_SPAN, mask_spans
-
-ratios = st.floats(0, 0.99)
-rows = st.lists(st.integers(1, 60).map(lambda n: list(range(10, 10 + n))), min_size=1, max_size=5)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from gencomp_core.analysis.denoising import denoising_states, divergence
+from gencomp_core.charts.denoising import divergence_chart
+from gencomp_core.charts.texts import aligned_texts
+from gencomp_core.charts.tiles import changes, tile
+from gencomp_core.errors import EvaluationError
+from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.services.denoising import denoisings
+from gencomp_core.workloads import load_workload
+from gencomp_core.workloads.base import complete_settings
 
 
-def texts(tokens: torch.Tensor) -> list[list[int]]:
-    return [[piece for piece in row if piece != PAD] for row in tokens.tolist()]
+def test_divergence_is_the_distance_as_a_share_of_the_dense_size() -> None:
+    dense = torch.full((2, 1, 1, 2, 2), 2.0)  # norm 4
+    states = dense.clone()
+    states[1] += 1.0  # distance 2
+    assert divergence(states, dense).tolist() == [[0.0], [0.5]]
 
 
-def runs_between(kept: list[int], first: int, stop: int) -> list[int]:
-    """Lengths of the gaps in what was kept of the pieces first, first + 1, ..., stop - 1."""
-    edges = [first - 1, *kept, stop]
-    return [right - left - 1 for left, right in itertools.pairwise(edges) if right - left > 1]
+def test_dense_does_not_drift_from_itself_and_two_bits_do_ever_more() -> None:
+    dense, coarse = denoisings(
+        "fashion-diffusion", [Recipe.from_text("stages: [{kind: weight-quantization, bits: 2}]")]
+    )
+    assert not dense.high.any()
+    assert coarse.middle[0] == 0  # the same noise
+    assert coarse.middle[-1] > coarse.middle[4] > coarse.middle[1] > 0
+    assert (coarse.low <= coarse.middle).all()
+    assert (coarse.middle <= coarse.high).all()
 
 
-@given(rows, ratios, st.integers(0, 5))
-def test_the_asked_share_of_each_text_is_gone_and_the_rest_stands_in_order(
-    whole: list[list[int]], ratio: float, seed: int
-) -> None:
-    for before, after in zip(whole, texts(mask_spans(padded(whole), ratio, generator(seed))), strict=True):
-        kept = [piece for piece in after if piece != MASK]
-        assert len(before) - len(kept) == min(round(ratio * len(before)), len(before) - 1)
-        assert kept == sorted(kept)
-        assert set(kept) <= set(before)
+def test_the_last_sheet_of_the_scrubber_is_what_generate_gives() -> None:
+    workload = load_workload("fashion-diffusion")
+    (dense,) = denoisings("fashion-diffusion", [])
+    samples = workload.generate(workload.model, 0, 16, seed=0, settings=complete_settings(workload))
+    assert (dense.sheets[-1] == tile(samples.numpy())).all()
 
 
-@given(rows, ratios)
-def test_a_mask_stands_only_where_a_span_is_gone_and_once_for_it(whole: list[list[int]], ratio: float) -> None:
-    for before, after in zip(whole, texts(mask_spans(padded(whole), ratio, generator())), strict=True):
-        kept = [piece for piece in after if piece != MASK]
-        assert after.count(MASK) <= len(runs_between(kept, 10, 10 + len(before)))
-        marked = [9, *after, 10 + len(before)]
-        for left, piece, right in zip(marked, marked[1:], marked[2:], strict=False):
-            if piece == MASK:
-                assert left != MASK and right != MASK
-                assert right - left > 1
+def test_a_workload_of_one_step_has_nothing_to_scrub() -> None:
+    workload = load_workload("fashion-vae")
+    with pytest.raises(EvaluationError, match="makes its samples in one step"):
+        denoising_states(workload, workload.model, 2, seed=0, settings={})
 
 
-@given(rows)
-def test_at_ratio_zero_nothing_changes(whole: list[list[int]]) -> None:
-    assert torch.equal(mask_spans(padded(whole), 0.0, generator()), padded(whole))
+def test_the_most_changed_image_is_found() -> None:
+    dense = np.zeros((3, 1, 2, 2), np.uint8)
+    images = dense.copy()
+    images[2, 0, 0, 0] = 4
+    assert changes(images, dense).tolist() == [0, 0, 4]
 
 
-@given(rows, ratios, st.integers(1, 9))
-def test_padding_is_neither_masked_nor_counted(whole: list[list[int]], ratio: float, width: int) -> None:
-    tokens = padded(whole)
-    wider = torch.cat([tokens, torch.full((len(whole), width), PAD)], dim=1)
-    damaged = mask_spans(tokens, ratio, generator())
-    assert torch.equal(mask_spans(wider, ratio, generator()), damaged)
-    for row in damaged.tolist():
-        assert PAD not in row[: len(row) - row.count(PAD)]
+def test_the_chart_marks_the_step_and_has_a_line_and_a_band_each() -> None:
+    drift = (np.zeros(3), np.arange(3.0), np.full(3, 3.0))
+    figure = divergence_chart({"a": drift, "b": drift}, step=1)
+    assert [trace.name for trace in figure.data if trace.name] == ["a", "b"]
+    assert figure.layout.shapes[0].x0 == 1
 
 
-def test_the_damage_is_the_same_at_the_same_seed_alone() -> None:
-    tokens = torch.arange(10, 70)[None]
-    first = mask_spans(tokens, 0.35, generator(3))
-    assert torch.equal(first, mask_spans(tokens, 0.35, generator(3)))
-    assert texts(first) != texts(mask_spans(tokens, 0.35, generator(4)))
-    assert torch.equal(tokens, torch.arange(10, 70)[None])
-
-
-def test_spans_have_the_stated_mean_and_one_in_five_leaves_no_mask() -> None:
-    tokens = torch.arange(10, 130).expand(200, 120)
-    spans, n_masks = [], 0
-    for row in texts(mask_spans(tokens, 0.3, generator())):
-        spans += runs_between([piece for piece in row if piece != MASK], 10, 130)
-        n_masks += row.count(MASK)
-    assert sum(spans) == 200 * 36
-    assert sum(spans) / len(spans) == MEAN_SPAN
-    assert {1, 2, 3, 4, 5, 6} <= set(spans)
-    assert n_masks / len(spans) == pytest.approx(1 - DROPPED, abs=0.02)
-
-
-def test_no_place_of_a_text_is_spared_and_both_ends_are_alike() -> None:
-    tokens = torch.arange(10, 40).expand(3000, 30)
-    kept = torch.zeros(40)
-    for row in texts(mask_spans(tokens, 0.35, generator())):
-        for piece in row:
-            kept[piece] += piece != MASK
-    gone = 1 - kept[10:] / 3000
-    assert gone.min() > 0.1  # fewer spans reach the first and the last piece
-    assert (gone - gone.flip(0)).abs().max() < 0.05
-    assert gone[3:-3].max() - gone[3:-3].min() < 0.06
+def test_several_versions_of_a_text_are_marked_against_the_original() -> None:
+    shown = aligned_texts(
+        {"dense": ["a b"], "one": ["a c"], "two": ["d b"]}, changed=["one", "two"], original="dense", numbers=[0]
+    )
+    assert '<mark title="was: b">c</mark>' in shown
+    assert '<mark title="was: a">d</mark>' in shown

@@ -13,7 +13,7 @@ from gencomp_core.errors import EvaluationError
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.runtime_env import command_environment
 from gencomp_core.services import library
-from gencomp_core.services.lessons import LESSONS, ChoiceGuess, NumberGuess, verdict
+from gencomp_core.services.lessons import LESSONS, ChoiceGuess, NumberGuess, recovering, verdict
 from gencomp_core.services.lessons.notebook import notebook
 from gencomp_core.store import Store
 from gencomp_core.workloads import CATALOG
@@ -99,3 +99,13 @@ def test_a_notebook_runs_from_top_to_bottom(key: str, tmp_path: Path, monkeypatc
     )
     assert done.returncode == 0, done.stderr
     assert "measured" in done.stdout
+
+
+def test_one_cut_and_rounds_took_equally_many_steps_and_a_tie_is_no_win(demo: Store) -> None:
+    for sparsity in (recovering.MILD, recovering.HARSH):
+        steps = [sum(stage.get("steps", 0) for stage in stages) for stages in recovering.ways(sparsity).values()]
+        assert steps == [recovering.STEPS] * 2
+    tied = [{"change_low": 0.0, "change_high": 2.0}, {"change_low": 1.0, "change_high": 3.0}]
+    assert recovering._winners(tied) == (recovering.CUT, recovering.ROUNDS)
+    apart = [{"change_low": 4.0, "change_high": 5.0}, {"change_low": 1.0, "change_high": 3.0}]
+    assert recovering._winners(apart) == (recovering.ROUNDS,)

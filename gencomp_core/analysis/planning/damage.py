@@ -77,18 +77,27 @@ class LayerDamage:
         """Damages scaled to what options of the same kind were found to cost.
 
         The factor is straight in the logarithm between tried options, by their damage, and the same beyond them.
-        Zeroing and rounding have factors of their own; where both are done, each has its share of the damage.
+        Zeroing and rounding have factors of their own. Where both are done each has its share of the damage, and the
+        whole a factor of its own, where it was tried.
         """
         known = {option: error for option, error in tried.items() if self.scored.get(option, 0.0) > 0 and error > 0}
         if not known:
             return self
         zeroing = _factors({self.scored[own]: error for own, error in known.items() if own.bits is None})
-        rounding = _factors({self.scored[own]: error for own, error in known.items() if own.bits is not None})
-        scaled = []
-        for option, damage in self.scored.items():
+        alone = {own: error for own, error in known.items() if own.bits is not None and not own.sparsity}
+        rounding = _factors({self.scored[own]: error for own, error in alone.items()})
+
+        def by_shares(option: LayerOption) -> float:
+            damage = self.scored[option]
             of_zeros = min(damage, self.of(LayerOption(sparsity=option.sparsity)) or 0.0)
             of_zeros = damage if option.bits is None else of_zeros
-            scaled.append(of_zeros * zeroing(of_zeros) + (damage - of_zeros) * rounding(damage - of_zeros))
+            return of_zeros * zeroing(of_zeros) + (damage - of_zeros) * rounding(damage - of_zeros)
+
+        together = _factors({by_shares(own): error for own, error in known.items() if own.bits and own.sparsity})
+        scaled = []
+        for option in self.scored:
+            found = by_shares(option)
+            scaled.append(found * together(found) if option.bits and option.sparsity else found)
         options = list(self.scored)
         return LayerDamage(dict(zip(options, map(float, monotone(options, scaled)), strict=True)))
 
