@@ -21,7 +21,7 @@ RUNGS = {
 """Of fine-tuning, cheapest first."""
 QAT = "quantization-aware training"
 RESTRUCTURING = {"channel-pruning", "head-pruning", "block-removal", "low-rank-factorization"}
-QUANTIZING = {"weight-quantization", "activation-quantization", "float-format", "float-cast"}
+QUANTIZING = {"weight-quantization", "activation-quantization", "float-format"}
 PRUNING = {"magnitude-pruning", "wanda-pruning", "sparsegpt-pruning", "gradient-pruning", "adaptive-pruning"}
 
 
