@@ -21,12 +21,14 @@ from gencomp_core.printing import (
     finished,
     out,
     print_break_even,
+    print_forecast,
     print_jobs,
     print_json,
     print_layers,
     print_measurement,
     print_optimized,
     print_plan,
+    print_recovered,
     print_report,
     print_scan,
     print_search,
@@ -520,6 +522,58 @@ def optimize(
     if job.is_active or as_json:
         return _print_ended(opened, job, as_json)
     print_optimized(job.result or {})
+    return None
+
+
+@app.command()
+def recover(
+    workload: str,
+    recipe: Annotated[Path, typer.Option("--recipe", help="Recipe file with a stage that trains, YAML or JSON.")],
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Of each measurement: as most stored ones without it.")
+    ] = None,
+    background: Background = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Measure what a recipe's training brings back: beside the same recipe without it, with curves and samples."""
+    from gencomp_core import foreground
+    from gencomp_core.analysis.recovery_curves import check_trains
+    from gencomp_core.recipes.recipe import Recipe
+
+    _use(threads)
+    chosen = Recipe.from_file(recipe)
+    check_trains(chosen)  # a mistake is told before there is a job
+    parameters = {"workload": workload, "recipe": chosen.to_dict(), "samples": samples, "seed": seed or None}
+    opened = _open(store)
+    job = foreground.run(opened, "recover", parameters, background=background)
+    if job.result is None or as_json:
+        return _print_ended(opened, job, as_json)
+    print_recovered(job.result)
+    return None
+
+
+@app.command()
+def recovery_plan(
+    workload: str,
+    minutes: Annotated[float, typer.Option("--minutes", help="Of tuning, in processor time.")] = 5.0,
+    recipe: RecipeFile = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """What each way of training is likely to bring back in so many minutes, told from recorded curves."""
+    from gencomp_core.recipes.recipe import Recipe
+    from gencomp_core.services.recoveries import forecast_table, plan_recovery
+
+    chosen = Recipe.from_file(recipe) if recipe else None
+    rows = forecast_table(plan_recovery(_open(store), workload, minutes, recipe=chosen))
+    if as_json:
+        return print_json({"workload": workload, "minutes": minutes, "rungs": rows})
+    print_forecast(rows)
     return None
 
 

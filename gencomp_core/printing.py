@@ -94,6 +94,48 @@ def time_left(told: JobProgress) -> str:
     return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
 
 
+def print_recovered(found: Mapping[str, Any]) -> None:
+    """What was lost and what came back."""
+    from gencomp_core.analysis.recovery_curves import gap_of
+    from gencomp_core.records.recovery import RecoveryRun
+
+    run = RecoveryRun.model_validate(found)
+    gap, own, change = gap_of(run), run.quality, run.recovered
+    if run.damaged:
+        lost = run.damaged
+        told = f"{lost.value:+.2f} [{lost.low:+.2f}, {lost.high:+.2f}]"
+        out.print(f"without training  {told} {run.metric} to dense", markup=False)
+    out.print(
+        f"with training     {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}], {run.metric} {own.value:.2f}, "
+        f"n = {run.n_samples}",
+        markup=False,
+    )
+    back = f"{gap.value:.0%} [{gap.low:.0%}, {gap.high:.0%}]" if gap else "nothing was surely lost"
+    out.print(f"gap recovered     {back} in {run.seconds:.0f} s of processor time", markup=False)
+
+
+def print_forecast(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rungs with what they are likely to bring back, best first."""
+    table = Table(
+        "trained",
+        Column("steps", justify="right"),
+        Column("share of the held-out damage", justify="right"),
+        Column("curves", justify="right"),
+        "told from",
+        box=None,
+    )
+    for row in rows:
+        basis = "the same kind of damage" if row["same_damage"] else "other kinds of damage"
+        table.add_row(
+            row["rung"],
+            count(row["steps"]),
+            f"{row['gap']:.0%} [{row['gap_low']:.0%}, {row['gap_high']:.0%}]",
+            str(row["n_curves"]),
+            basis + (", not beyond its curves" if row["beyond"] else ""),
+        )
+    out.print(table)
+
+
 def print_optimized(found: Mapping[str, Any]) -> None:
     """What a workflow tried, what it chose and why."""
     table = Table(

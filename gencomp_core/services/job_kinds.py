@@ -53,6 +53,7 @@ class JobKind:
 KINDS: Registry[JobKind] = Registry("job kind")
 KINDS.add("evaluate")(JobKind("Measurement", "gencomp_core.services.evaluating:evaluate"))
 KINDS.add("optimize")(JobKind("Guided workflow", "gencomp_core.services.optimizing:optimize"))
+KINDS.add("recover")(JobKind("Recovery study", "gencomp_core.services.recovering:recover"))
 KINDS.add("scan")(JobKind("Sensitivity scan", "gencomp_core.services.scanning:scan_job"))
 KINDS.add("plan")(JobKind("Plan", "gencomp_core.services.planning:plan_job"))
 KINDS.add("sweep")(JobKind("Sweep", "gencomp_core.services.sweeping:sweep", "gencomp_core.services.sweeps:report"))
