@@ -16,6 +16,7 @@ navigation = st.navigation(
             st.Page("pages/explore.py", title="Explore", icon=":material/tune:"),
             st.Page("pages/gallery.py", title="Gallery", icon=":material/compare:"),
             st.Page("pages/pareto.py", title="Pareto", icon=":material/show_chart:"),
+            st.Page("pages/compare.py", title="Compare", icon=":material/difference:"),
         ],
         "Act": [
             st.Page("pages/studies.py", title="Studies", icon=":material/science:"),

@@ -148,7 +148,11 @@ def _measure_button(store: Store, workload: str, recipe: Recipe, n_samples: int)
     job = jobs.latest(store, "evaluate", parameters)
     running = job is not None and job.is_active
     clicked = st.button(
-        f"Measure it over {n_samples:,} samples", type="primary", icon=":material/straighten:", disabled=running
+        f"Measure it over {n_samples:,} samples",
+        type="primary",
+        icon=":material/straighten:",
+        disabled=running,
+        shortcut="m",
     )
     if clicked:
         jobs.start(store, "evaluate", parameters)

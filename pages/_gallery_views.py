@@ -62,10 +62,18 @@ def differences(sheets: Sheets) -> None:
 @st.fragment
 def flip(sheets: Sheets) -> None:
     """All in one place: what changes jumps to the eye."""
+    titles = list(sheets)
     left, _ = st.columns([1.6, 1])
     with left:
-        title = _one_of(list(sheets), "Shown (arrow keys flip)", key="gallery.shown")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            title = _one_of(titles, "Shown", key="gallery.shown")
+            after = titles[(titles.index(title) + 1) % len(titles)]
+            st.button("Flip", icon=":material/flip:", shortcut="f", on_click=_show_next, args=(after,))
         picture(tile(sheets[title]), alt=f"{len(sheets[title])} samples, {title}")
+
+
+def _show_next(title: str) -> None:
+    st.session_state["gallery.shown"] = title
 
 
 def latent_paths(measurements: Mapping[str, Measurement]) -> None:

@@ -30,7 +30,9 @@ with shown_errors():
         show_first(lesson.show_first(store))
     answer = guess_control(lesson)
     key = f"lessons.revealed.{lesson.key}"
-    if st.button("Show what was measured", type="primary", icon=":material/visibility:", disabled=answer is None):
+    if st.button(
+        "Show what was measured", type="primary", icon=":material/visibility:", disabled=answer is None, shortcut="r"
+    ):
         st.session_state[key] = answer
     if key in st.session_state:
         revealed(store, lesson, st.session_state[key], presenting=presenting)

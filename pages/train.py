@@ -28,7 +28,7 @@ with shown_errors():
         with left:
             curves(made.curve, key="shipped", alt=f"Training curve of {workload}")
         right.caption("Configuration")
-        right.code(made.configuration, language="yaml")
+        right.code(made.configuration, language="yaml", wrap_lines=True)
 
 st.subheader("What each strategy buys")
 with shown_errors():

@@ -30,6 +30,7 @@ PAGES = (
     "explore",
     "gallery",
     "pareto",
+    "compare",
     "studies",
     "recover",
     "train",
@@ -338,6 +339,25 @@ def test_gallery_without_a_choice_asks_for_one(path: Path) -> None:
     assert "Choose a configuration" in fine(at.run()).info[0].value
 
 
+def test_compare_tells_stages_layers_and_where_both_come_from(path: Path) -> None:
+    demo(path)
+    at = fine(open_page("compare"))
+    names = at.selectbox(key="compare.a").options
+    at.selectbox(key="compare.a").select(next(name for name in names if name.startswith("4-bit g64 ·")))
+    at.selectbox(key="compare.b").select(next(name for name in names if name.startswith("4-bit g16 ·")))
+    at = fine(at.run())
+    assert "× smaller" in text_of(at)
+    assert len(at.get("plotly_chart")) == 1
+    assert list(at.dataframe[0].value["field"]) == ["group_size"]
+    assert "group_size: 16" in text_of(at)
+
+
+def test_compare_follows_a_link_and_forgets_a_malformed_one(path: Path) -> None:
+    demo(path)
+    at = fine(open_page("compare", **{"compare.a": "nothing · 000000"}))
+    assert at.selectbox(key="compare.a").value.startswith("dense")
+
+
 def texts_of(at: AppTest) -> str:
     return "\n".join(part.proto.body for part in at.get("html"))
 
@@ -601,7 +621,7 @@ class Navigated(PagesManager):
         super().__init__(*arguments, **options)
         PagesManager.uses_pages_directory = False
 app_test.PagesManager = Navigated
-for page in ("overview", "gallery", "pareto", "studies", "recover", "train", "methods", "export"):
+for page in ("overview", "gallery", "pareto", "compare", "studies", "recover", "train", "methods", "export"):
     at = AppTest.from_file("app.py", default_timeout=60)
     at.session_state["workload"] = "fashion-vae"
     if page != "overview":

@@ -1,13 +1,17 @@
-"""The real app on loopback, driven in Debian's Chromium."""
+"""The real app on loopback, driven in Debian's Chromium: one server for all browser tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tools.browser import chromium, dashboard
+from gencomp_core.services import jobs
+from gencomp_core.store import Store
+from tools.browser import ROOT, chromium, dashboard
 
 PATIENCE_MS = 90_000  # machines that run tests are shared; how quick the app is, benchmarks/dashboard.py tells
+SCREENS = ROOT / "screens" / "tests"
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -21,19 +25,32 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A fresh server with a home and store of its own; nothing has visited it yet."""
-    with dashboard(tmp_path_factory.mktemp("home")) as running:
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps its store."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def address(browser: Browser, home: Path) -> Iterator[str]:
+    """A server with a home and store of its own; before the first test nothing has visited it."""
+    with dashboard(home) as running:
         yield running.address
+    store = Store(f"sqlite:///{home}/store.db")
+    for job in jobs.everyone(store):
+        if job.is_active:  # a job outlives its server
+            jobs.cancel(store, job.id)
     printed = running.log.read_text()  # a closed browser leaves tracebacks of the web server's own
     assert not any(f"{folder}/" in printed for folder in ("pages", "gencomp_core")), printed
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A new profile."""
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A new profile; what it showed in the end is kept as a picture."""
     context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True)
     context.set_default_timeout(PATIENCE_MS)
-    yield context.new_page()
+    page = context.new_page()
+    yield page
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENS / f"{request.node.name.replace('/', '-')[:100]}.jpg", type="jpeg", quality=70)
     context.close()

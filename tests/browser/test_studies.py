@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,30 +11,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gencomp_core.records import Job
-from gencomp_core.services import jobs
 from gencomp_core.store import Jobs, Store
-from tools.browser import dashboard, settled
+from tools.browser import settled
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.xdist_group("browser"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def address(browser: Browser, home: Path) -> Iterator[str]:
-    with dashboard(home) as running:
-        yield running.address
-    store = Store(f"sqlite:///{home}/store.db")
-    for job in jobs.everyone(store):
-        if job.is_active:  # a job outlives its server
-            jobs.cancel(store, job.id)
 
 
 def state(page: Page, name: str) -> None:
