@@ -73,7 +73,7 @@ def _fitted(
     fit = costs.fits.get(runtime)
     known, unknown = (fit.anchored_spread, fit.spread) if fit else (SPREAD / 2, SPREAD)
     spread = unknown if dense_ms is None else known
-    return LatencyModel(narrowed({}), other, narrowed, runtime=runtime, batch=batch, spread=spread)
+    return LatencyModel(narrowed({}), other, narrowed, runtime=runtime, batch=batch, spread=spread, by_format=True)
 
 
 def _work(own: LayerUse, batch: int) -> LayerWork:

@@ -158,3 +158,18 @@ def test_several_budgets_are_kept_together(small: Instance) -> None:
     assert loose.binding == ("size_bytes",)
     best = min(damage for size, ms, damage in every if size <= budgets.size_bytes - 16 and ms <= 13.5)
     assert found.damage <= best * (1 + 1e-9)
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 6).map(float)] * 2, st.sampled_from([1.0, 2.0, 5.0])), min_size=1, max_size=40)
+)
+def test_quick_ways_to_drop_options_keep_all_that_none_beats(rows: list[tuple[float, float, float]]) -> None:
+    objective, cost, stepped = np.array(rows).T
+    for kept, costs in (
+        (knapsack._undominated(objective, [cost]), [cost]),
+        (knapsack._undominated(objective, [cost, stepped]), [cost, stepped]),
+    ):
+        table = np.stack([objective, *costs], axis=1)
+        assert len(set(map(tuple, table[kept].tolist()))) == len(kept)
+        for row in table:
+            assert (table[kept] <= row).all(axis=1).any()

@@ -35,6 +35,7 @@ class LatencyModel:
         narrowed: the same of a network with fewer channels, from the parts of inputs and outputs that are left.
         runtime, batch: that it holds for.
         spread: 19 of 20 measurements are off by less, as a part of the value; None where that is not known.
+        by_format: options with equal number formats take equally long, so that one of them is asked.
     """
 
     ms_of: MsOf
@@ -43,6 +44,7 @@ class LatencyModel:
     runtime: str = "eager"
     batch: int = 1
     spread: float | None = None
+    by_format: bool = False
 
     @classmethod
     def by_macs(cls, prices: PriceList, dense_ms: float) -> "LatencyModel":
@@ -54,7 +56,7 @@ class LatencyModel:
             left = {layer: n * Narrowing(kept=kept).part(layer) for layer, n in macs.items()}
             return lambda layer, option: rate * left[layer]
 
-        return cls(narrowed({}), rate * (prices.macs - sum(macs.values())), narrowed)
+        return cls(narrowed({}), rate * (prices.macs - sum(macs.values())), narrowed, by_format=True)
 
     def of(self, narrowing: Narrowing) -> MsOf:
         """Milliseconds of a layer under an option in a narrower network."""
@@ -73,6 +75,7 @@ class Instance:
         widths: channels that can be removed; None where that was not tried.
         input_bytes: of the weights file for each layer with rounded inputs.
         narrowing: what was removed of the network whose layers are chosen for.
+        whole: the same before, whose options these are; None where nothing was removed.
     """
 
     prices: PriceList
@@ -82,10 +85,11 @@ class Instance:
     widths: Widths | None = None
     input_bytes: float = 0.0
     narrowing: Narrowing = field(default_factory=Narrowing)
+    whole: "Instance | None" = None
 
     def narrowed(self, narrowing: Narrowing) -> "Instance":
         """The same layers with fewer channels."""
-        return replace(self, narrowing=narrowing)
+        return replace(self, narrowing=narrowing, whole=self.whole or self)
 
     @cached_property
     def options(self) -> list[list[LayerPrice]]:
@@ -93,6 +97,8 @@ class Instance:
 
         Rounded weights may meet rounded inputs where that was tried and a latency is known.
         """
+        if self.whole is not None:
+            return self.whole.options
         return [
             [own for own in self._offered(layer) if self.damages.of_layer(layer.layer, own.option) is not None]
             for layer in self.prices.layers
@@ -109,16 +115,49 @@ class Instance:
     @cached_property
     def columns(self) -> dict[Total, list[np.ndarray]]:
         """What is added up over layers: (n options,) of each. Bytes are right to a few: the header depends on all."""
-        about = sum(own.n_bytes for own in self.prices.fixed) + sum(own[0].footprint.n_bytes for own in self.options)
-        found: dict[Total, list[np.ndarray]] = {
-            "damage": self._each(lambda layer, own: self.damages.of_layer(layer, own.option) or 0.0),
-            "size_bytes": self._each(lambda layer, own: self._about(layer, own, about)),
-            "macs": self._each(lambda *_: 0.0),  # zeros and narrow integers are multiplied like any other number
-        }
+        if self.whole is not None:
+            found = {**self.whole.columns, "size_bytes": self._narrower_bytes(self.whole)}
+        else:
+            about = sum(own.n_bytes for own in self.prices.fixed)
+            about += sum(own[0].footprint.n_bytes for own in self.options)
+            found = {
+                "damage": self._each(lambda layer, own: self.damages.of_layer(layer, own.option) or 0.0),
+                "size_bytes": self._each(lambda _, own: self._about(own, about)),
+                "macs": self._each(lambda *_: 0.0),  # zeros and narrow integers are multiplied like any other number
+            }
         if self.latency is not None:
-            ms_of = self.latency.of(self.narrowing)
-            found["latency_ms"] = self._each(lambda layer, own: ms_of(layer, own.option))
+            found["latency_ms"] = self._milliseconds(self.latency)
         return found
+
+    def _milliseconds(self, latency: LatencyModel) -> list[np.ndarray]:
+        ms_of = latency.of(self.narrowing)
+        if not latency.by_format:
+            return self._each(lambda layer, own: ms_of(layer, own.option))
+        return [
+            np.array([ms_of(layer.layer, one) for one in asked])[codes]
+            for layer, (asked, codes) in zip(self.prices.layers, (self.whole or self).formats, strict=True)
+        ]
+
+    @cached_property
+    def formats(self) -> list[tuple[list[LayerOption], np.ndarray]]:
+        """One option of each number format by layer, and which of them each option is like: (n options,)."""
+        found = []
+        for options in self.options:
+            keys = [(own.option.bits is None, own.option.activation_bits) for own in options]
+            distinct = list(dict.fromkeys(keys))
+            asked = [options[keys.index(key)].option for key in distinct]
+            found.append((asked, np.array([distinct.index(key) for key in keys])))
+        return found
+
+    def _narrower_bytes(self, whole: "Instance") -> list[np.ndarray]:
+        """Bytes of every option with the channels that are left, from those of the whole layers."""
+        layers = zip(self.prices.layers, whole.columns["size_bytes"], whole.value_bytes, strict=True)
+        return [about - values * (1 - self.narrowing.part(layer.layer)) for layer, about, values in layers]
+
+    @cached_property
+    def value_bytes(self) -> list[np.ndarray]:
+        """Bytes of every option without its share of the header."""
+        return self._each(lambda _, own: float(own.footprint.n_bytes))
 
     @cached_property
     def constants(self) -> dict[Total, float]:
@@ -192,9 +231,9 @@ class Instance:
         ends = {} if spread is None else {"latency_low": ms / (1 + spread), "latency_high": ms * (1 + spread)}
         return {"latency_ms": ms, "runtime": self.latency.runtime, "batch": self.latency.batch, **ends}
 
-    def _about(self, layer: str, own: LayerPrice, file_bytes: int) -> float:
+    def _about(self, own: LayerPrice, file_bytes: int) -> float:
         more = self.input_bytes if own.option.activation_bits is not None else 0.0
-        return about_bytes(own.footprint, file_bytes=file_bytes) - self._gone(own.footprint) + more
+        return about_bytes(own.footprint, file_bytes=file_bytes) + more
 
     def _gone(self, footprint: Footprint) -> float:
         """Bytes of a tensor that go with channels: a weight's with both sides, others' with the outputs."""

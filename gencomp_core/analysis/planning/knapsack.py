@@ -24,6 +24,8 @@ Columns = Sequence[np.ndarray]
 TIME_LIMIT_S = 20.0
 _SCALE = 1e4  # of the best known total, so that HiGHS's absolute gap of 1e-6 is one in 10^10
 _TRIES = 5
+FEW = 12
+"""Distinct values of a cost, such as the milliseconds of three number formats."""
 _STEEPER = np.geomspace(1.0, 1e3, 40)
 
 
@@ -83,11 +85,33 @@ _Rows = Sequence[tuple[Columns, float]]
 
 def _undominated(objective: np.ndarray, costs: Sequence[np.ndarray]) -> np.ndarray:
     """Positions of the options that no other beats or equals in everything; of equals the first stays."""
+    if len(costs) == 1:
+        return _undominated_by_one(objective, costs[0])
+    if len(costs) == 2 and len(np.unique(costs[1])) <= FEW:
+        return _undominated_by_steps(objective, costs[0], costs[1])
     table = np.stack([objective, *costs], axis=1)
     no_worse = (table[:, None] <= table[None]).all(axis=2)  # first no worse than second
     twins = no_worse & no_worse.T
     beaten = (no_worse & ~twins) | np.triu(twins, 1)
     return np.flatnonzero(~beaten.any(axis=0))
+
+
+def _undominated_by_one(objective: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """The same for one cost: from the cheapest on, whatever is better than all before it."""
+    order = np.lexsort((np.arange(len(cost)), objective, cost))
+    least = np.minimum.accumulate(objective[order])
+    better = np.concatenate([[True], objective[order][1:] < least[:-1]])
+    return np.sort(order[better])
+
+
+def _undominated_by_steps(objective: np.ndarray, cost: np.ndarray, stepped: np.ndarray) -> np.ndarray:
+    """The same for a second cost of few values: at each of them, what nothing that costs no more of it beats."""
+    kept = []
+    for value in np.unique(stepped):
+        no_dearer = np.flatnonzero(stepped <= value)
+        best = no_dearer[_undominated_by_one(objective[no_dearer], cost[no_dearer])]
+        kept.append(best[stepped[best] == value])
+    return np.sort(np.concatenate(kept))
 
 
 def _relax(objective: Columns, rows: _Rows, kept: Columns) -> tuple[float, np.ndarray] | None:

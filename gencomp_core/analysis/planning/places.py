@@ -12,6 +12,8 @@ from gencomp_core.records import LayerOption
 N_LOOKS = 9
 """How many places are looked at before the best one's neighbours are."""
 _ROUGH = 1e-2
+_PROVED = 1e-3
+"""Distance from the best at a place; the way there is no more exact."""
 
 Places = Sequence[Instance]
 """The dense network first, each with fewer channels than the one before it."""
@@ -37,9 +39,9 @@ def best_place(places: Places, minimise: Total, limits: Mapping[Total, float]) -
     rough = about_best_place(places, minimise, limits, gap=_ROUGH)
     if rough is None:
         return None
-    exact = best_choice(rough[0], minimise, limits)
+    exact = best_choice(rough[0], minimise, limits, gap=_PROVED)
     if exact is None:  # it kept the limits by the solver's count of bytes only
-        others = [(own, best_choice(own, minimise, limits)) for own in _looks(places, N_LOOKS)]
+        others = [(own, best_choice(own, minimise, limits, gap=_PROVED)) for own in _looks(places, N_LOOKS)]
         known = [(own, choice) for own, choice in others if choice is not None]
         return min(known, key=lambda own: own[0].total(minimise, own[1].options), default=None)
     return rough[0], exact

@@ -8,7 +8,9 @@ from gencomp_core.analysis.planning.instance import Chosen, Instance, Total
 CORRECTIONS = 8
 
 
-def best_choice(instance: Instance, minimise: Total, limits: Mapping[Total, float]) -> knapsack.Choice | None:
+def best_choice(
+    instance: Instance, minimise: Total, limits: Mapping[Total, float], *, gap: float = 0.0
+) -> knapsack.Choice | None:
     """Options with the least total of one kind that keep the limits on others; None where none do.
 
     The solver adds up bytes that are right to a few for each tensor. How far the sum is off the file is known of
@@ -17,15 +19,15 @@ def best_choice(instance: Instance, minimise: Total, limits: Mapping[Total, floa
     limit = limits.get("size_bytes")
     if limit is None or minimise == "size_bytes":
         others: dict[Total, float] = {name: value for name, value in limits.items() if name != "size_bytes"}
-        found = about_best(instance, minimise, others)
+        found = about_best(instance, minimise, others, gap=gap)
         return found if found and (limit is None or instance.exact_bytes(found.options) <= limit) else None
-    smallest = best_choice(instance, "size_bytes", limits)
+    smallest = best_choice(instance, "size_bytes", limits, gap=gap)
     if smallest is None:
         return None
     kept = [knapsack.Choice(smallest.options, 1.0)]
     offset, was_too_long = uncounted(instance, smallest.options), False
     for _ in range(CORRECTIONS):
-        found = about_best(instance, minimise, limits, offset=offset)
+        found = about_best(instance, minimise, limits, offset=offset, gap=gap)
         if found is None:
             break
         own = uncounted(instance, found.options)
