@@ -43,8 +43,8 @@ class Findings:
     """What visitors met.
 
     Attributes:
-        stored: seconds from a move to the computed page, where the configuration was on record.
-        computed: the same where it had to be sampled anew.
+        stored: seconds from a move to the whole page, for those who move the bits; these are on record.
+        computed: the same for those who move the sparsity; most of these are sampled anew.
         errors: tracebacks and runs that ended badly, as text.
         pictures: bytes of each fetched picture.
     """
@@ -123,7 +123,7 @@ class Visitor:
 
 
 async def visit(address: str, number: int, *, seconds: float, think: float, found: Findings) -> None:
-    """One visitor: every second move is to a configuration that is on record, the others often are not."""
+    """One visitor. Widths alone are on record for every workload; of sparsities only some are."""
     choose = random.Random(number)
     query = urllib.parse.urlencode({"workload": WORKLOADS[number % len(WORKLOADS)]})
     socket_address = address.replace("http", "ws", 1) + "/_stcore/stream"
@@ -132,15 +132,13 @@ async def visit(address: str, number: int, *, seconds: float, think: float, foun
         await asyncio.sleep(think * choose.random())
         found.errors += await visitor.run()
         ends = time.monotonic() + seconds
-        turn = number
+        label, taken = (COMPUTED, found.computed) if number // len(WORKLOADS) % 2 else (STORED, found.stored)
         while time.monotonic() < ends:
             await asyncio.sleep(think * (0.5 + choose.random()))
-            label, taken = (STORED, found.stored) if turn % 2 else (COMPUTED, found.computed)
             started = time.perf_counter()
             found.errors += await visitor.move(label, choose)
             taken.append(time.perf_counter() - started)
             found.pictures += await visitor.look()
-            turn += 1
 
 
 async def crowd(address: str, n: int, *, seconds: float, think: float) -> Findings:
@@ -154,7 +152,7 @@ async def crowd(address: str, n: int, *, seconds: float, think: float) -> Findin
 
 
 def start_job(home: Path) -> None:
-    """A quick sweep of the diffusion model in a process of its own."""
+    """A long sweep of the diffusion model in a process of its own."""
     environment = {**os.environ, "GENCOMP_HOME": str(home), "GENCOMP_STORE": f"sqlite:///{home}/store.db"}
     command = [sys.executable, "-m", "gencomp_core", "sweep", "fashion-diffusion", "--grid", "thorough", "--background"]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
@@ -208,8 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stop_jobs(home)
     print(f"{chosen.visitors} visitors, {minutes:.1f} minutes, one sweep under way.\n")
     print("| what | median ms | p95 ms | longest ms | n |\n|---|---|---|---|---|")
-    row("a move of the bits", found.stored)
-    row("a move of the sparsity", found.computed)
+    row("slider moved, on record", found.stored)
+    row("slider moved, mostly computed anew", found.computed)
     print(f"\nErrors: {len(found.errors)}. Pictures fetched: {len(found.pictures)}.")
     print(f"Memory of the server: {before:,.0f} MB before, {after:,.0f} MB after ({after - before:+,.0f} MB).")
     for error in sorted(set(found.errors))[:10]:
