@@ -20,6 +20,7 @@ navigation = st.navigation(
         ],
         "Act": [
             st.Page("pages/studies.py", title="Studies", icon=":material/science:"),
+            st.Page("pages/recover.py", title="Recover", icon=":material/healing:"),
             st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
             st.Page("pages/export.py", title="Export", icon=":material/download:"),
         ],

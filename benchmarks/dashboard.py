@@ -117,6 +117,7 @@ def main() -> None:
         row("A3", "page switch on stored data", [switch(page, name) for name in order], "ms", "≤ 800")
         fact("A10", "torch in the server after browsing", loads_torch(running.process.pid), "False")
         pareto(page, address, frames)
+        heatmap(page, address, frames)
         stored_slider(page, address)
         computed_slider(page, address)
         fact("A21", "requests to third parties", len(foreign), "0")
@@ -141,8 +142,31 @@ def pareto(page: Page, address: str, frames: list[int]) -> None:
         frames.clear()
         reruns.append(timed(lambda: _toggle(page)))
         sizes.append(sum(frames) / 1000)
-    row("A8", "rerun of the Pareto page (65 points; there is no heatmap page yet)", reruns, "ms", "≤ 600")
+    row("A8", "rerun of the Pareto page (65 points)", reruns, "ms", "≤ 600")
     row("A8", "of that over the socket", sizes, "kB", "≤ 50")
+
+
+def heatmap(page: Page, address: str, frames: list[int]) -> None:
+    """A8 on the page with the largest heatmap: another layer is picked."""
+    page.goto(f"{address}/sensitivity?workload=fashion-diffusion&sensitivity.axis=bits")
+    page.wait_for_selector(".heatmaplayer")
+    settled(page)
+    reruns, sizes = [], []
+    for _ in range(7):
+        frames.clear()
+        reruns.append(timed(lambda: _next_layer(page)))
+        sizes.append(sum(frames) / 1000)
+    row("A8", "rerun of the Sensitivity page (48 layers)", reruns, "ms", "≤ 600")
+    row("A8", "of that over the socket", sizes, "kB", "≤ 50")
+
+
+def _next_layer(page: Page) -> None:
+    box = page.get_by_role("combobox", name="Layer (click a bar or a cell, or choose here)")
+    box.click()
+    box.press("ArrowDown")
+    box.press("Enter")
+    page.wait_for_timeout(20)
+    settled(page)
 
 
 def _click(page: Page, point: Locator, heading: str) -> None:

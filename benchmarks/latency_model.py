@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gencomp_core.analysis.latency_model.layers import LayerWork, layer_table
+from gencomp_core.analysis.latency_model.layers import layer_table
 from gencomp_core.analysis.latency_model.model import (
     GenerationCosts,
     MeasuredGeneration,
     fit_whole,
     left_out_errors,
 )
+from gencomp_core.analysis.latency_model.work import LayerWork
 from gencomp_core.analysis.measurement import Shipped
 from gencomp_core.evaluate.latency import interleave
 from gencomp_core.recipes.recipe import Recipe

@@ -36,14 +36,16 @@ from gencomp_core.workloads.base import Workload
 
 N_SAMPLES = {"fid": 1000, "bleu": 500}
 UNIFORM: list[dict[str, Any]] = [
-    {"bits": 4, "group_size": 64},
-    {"bits": 4},
-    {"bits": 3, "group_size": 64},
-    {"bits": 3},
-    {"bits": 2, "group_size": 32, "symmetric": False, "clipping": "mse"},
-    {"bits": 2, "symmetric": False},
+    {"kind": "magnitude-pruning", "sparsity": 0.7},
+    {"kind": "weight-quantization", "bits": 4, "group_size": 64},
+    {"kind": "weight-quantization", "bits": 4},
+    {"kind": "weight-quantization", "bits": 3, "group_size": 64},
+    {"kind": "weight-quantization", "bits": 3},
+    {"kind": "weight-quantization", "bits": 2, "group_size": 16, "symmetric": False, "clipping": "mse"},
+    {"kind": "weight-quantization", "bits": 2, "group_size": 64, "symmetric": False, "clipping": "mse"},
+    {"kind": "weight-quantization", "bits": 2, "symmetric": False},
 ]
-"""Rounding with one setting for all layers, from mild to harsh."""
+"""One setting for all layers, from mild to harsh."""
 
 KINDS: dict[str, Callable[[LayerOption], bool]] = {
     "joint": lambda option: True,
@@ -87,7 +89,8 @@ class Bench:
 def compared(bench: Bench, choices: dict[str, Instance], uniform: Recipe) -> Result:
     """A uniform recipe and the plans that get its bytes."""
     base, found = bench.measured(uniform)
-    plans = {}
+    plans: dict[str, Result] = {}
+    joint = None
     for kind, instance in choices.items():
         try:
             made = make_plan(instance, Budgets(size_bytes=found["size_bytes"]))
@@ -95,11 +98,13 @@ def compared(bench: Bench, choices: dict[str, Instance], uniform: Recipe) -> Res
             plans[kind] = {"reason": str(error)}
             continue
         samples, told = bench.measured(Recipe.from_dict(made.recipe))
+        joint = samples if joint is None else joint
         quality = made.predicted.quality
         plans[kind] = told | {
             "predicted_bytes": made.predicted.size_bytes,
             "predicted": quality.model_dump() if quality else None,
             "difference": bench.judge.quality(samples, base)[2].model_dump(),
+            "of_joint": bench.judge.quality(joint, samples)[2].model_dump(),
         }
     return {"uniform": found, "plans": plans}
 
@@ -107,16 +112,20 @@ def compared(bench: Bench, choices: dict[str, Instance], uniform: Recipe) -> Res
 def row(title: str, found: Result, better: str) -> list[str]:
     """Cells of one uniform recipe and its plans."""
     cells = [title, f"{found['uniform']['size_bytes']:,}", interval(found["uniform"]["quality"])]
-    for told in found["plans"].values():
+    for kind, told in found["plans"].items():
         if "reason" in told:
             cells += ["no such plan", ""]
             continue
-        difference = told["difference"]
-        sure = difference["high"] < 0 or difference["low"] > 0
-        wins = (difference["value"] < 0) == (better == "lower")
-        mark = (" better" if wins else " worse") if sure else " tie"
-        cells += [interval(told["quality"]), interval(difference) + mark]
+        difference = told["difference" if kind == "joint" else "of_joint"]
+        cells += [interval(told["quality"]), f"{interval(difference)} {verdict(difference, better)}"]
     return cells
+
+
+def verdict(difference: Result, better: str) -> str:
+    """Whether a paired difference is a gain."""
+    if difference["low"] <= 0 <= difference["high"]:
+        return "tie"
+    return "better" if (difference["value"] < 0) == (better == "lower") else "worse"
 
 
 def main() -> None:
@@ -133,11 +142,12 @@ def main() -> None:
         facts, n_samples = METRICS[workload.metric], N_SAMPLES[workload.metric]
         choices = instances(store, name)
         heading = ["uniform", "bytes", facts.title]
-        heading += [cell for kind in KINDS for cell in (f"{kind}: {facts.title}", "less uniform")]
+        for kind in KINDS:
+            heading += [f"{kind}: {facts.title}", "joint less uniform" if kind == "joint" else f"joint less {kind}"]
         print(f"\n`{name}`, n = {n_samples}\n\n| {' | '.join(heading)} |\n{'|---' * len(heading)}|", flush=True)
         bench = Bench(workload, n_samples)
         for fields in UNIFORM:
-            uniform = Recipe.from_dict({"stages": [{"kind": "weight-quantization", **fields}]})
+            uniform = Recipe.from_dict({"stages": [fields]})
             key = f"planner-{name}-{n_samples}-{uniform.signature}"
             found = kept(arguments.cache, key, lambda b=bench, c=choices, uniform=uniform: compared(b, c, uniform))
             print(f"| {' | '.join(row(uniform.title(), found, facts.better))} |", flush=True)

@@ -21,12 +21,14 @@ from gencomp_core.printing import (
     finished,
     out,
     print_break_even,
+    print_forecast,
     print_jobs,
     print_json,
     print_layers,
     print_measurement,
     print_optimized,
     print_plan,
+    print_recovered,
     print_report,
     print_scan,
     print_search,
@@ -183,20 +185,29 @@ def evaluate(
     threads: Threads = None,
 ) -> None:
     """Measure size, quality, fidelity and latency; what was measured before is read from the store."""
+    from gencomp_core import foreground
+    from gencomp_core.services.evaluating import measures_anew
     from gencomp_core.services.measuring import measure
     from gencomp_core.services.targets import resolve
 
     _use(threads)
-    chosen = resolve(target, recipe, seed=seed)
+    chosen, opened, settings = resolve(target, recipe, seed=seed), _open(store), _settings(sampling)
+    parameters = {
+        "workload": target, "recipe": chosen.recipe.to_dict(), "samples": samples, "seed": seed or None,
+        "set": settings or None, "extractor": extractor, "runtime": runtime or None, "batch": batch or None,
+        "runtime_quality": None if runtime_quality else False,
+    }  # fmt: skip
+    if chosen.content is None and measures_anew(opened, chosen.workload, chosen.recipe, parameters):
+        foreground.run(opened, "evaluate", parameters)
     measurement = measure(
         chosen.workload,
         chosen.recipe,
         content=chosen.content,
         stored=chosen.stored,
-        store=_open(store),
+        store=opened,
         n_samples=samples,
         seed=seed,
-        settings=_settings(sampling),
+        settings=settings,
         extractor=extractor,
         runtimes=runtime or ["eager"],
         batches=batch or [1],
@@ -310,30 +321,28 @@ def scan(
         typer.Option("--group-size", help="Weights that share a scale; 0 is one scale a channel; repeat for more."),
     ] = None,
     sampling: Sampling = None,
+    background: Background = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Which layers mind being compressed: damage of every option of every layer. What is kept is not computed "
-    "again."""
-    from gencomp_core.services.scanning import scan as carry_out
-    from gencomp_core.workloads import load_workload
+    """Which layers mind being compressed: damage of every option of every layer. What is kept is not computed again."""
+    from gencomp_core import foreground
+    from gencomp_core.services.scanning import check_parameters, report_of
 
     _use(threads)
-    steps = carry_out(
-        _open(store),
-        load_workload(workload),
-        axes=tuple(dict.fromkeys(axis or ("sparsity", "bits"))),
-        method=method,
-        direction=direction,
-        n_samples=samples,
-        seed=seed,
-        levels=_levels(level),
-        group_sizes=[size or None for size in group_size or [0]],
-        sampling=_settings(sampling),
-    )
-    report = finished(steps, reporter())
+    parameters = {
+        "workload": workload, "axis": list(dict.fromkeys(axis or ())) or None, "method": method,
+        "direction": None if direction == "only-this" else direction, "samples": samples, "levels": level,
+        "group_size": group_size, "set": _settings(sampling) or None, "seed": seed or None,
+    }  # fmt: skip
+    check_parameters(parameters)  # a mistake is told before there is a job
+    opened = _open(store)
+    job = foreground.run(opened, "scan", parameters, background=background)
+    if job.result is None:
+        return _print_ended(opened, job, as_json)
+    report = report_of(opened, parameters, job.result)
     if as_json:
         return print_json(report.document())
     print_scan(report)
@@ -346,7 +355,9 @@ def plan(
     max_size: Annotated[
         str | None, typer.Option("--max-size", help="Bytes of the weights file, as 500kB or 2MB.")
     ] = None,
-    max_latency: Annotated[str | None, typer.Option("--max-latency", help="Time for one sample, as 20ms.")] = None,
+    max_latency: Annotated[
+        str | None, typer.Option("--max-latency", help="Time for one batch, as 20ms, or a bare number of ms.")
+    ] = None,
     max_macs: Annotated[
         str | None, typer.Option("--max-macs", help="Multiply-accumulates for one sample, as 50M.")
     ] = None,
@@ -354,19 +365,39 @@ def plan(
         str | None,
         typer.Option("--max-loss", help="Loss of quality, as 10% of dense or 1.5FID; bytes are then minimised."),
     ] = None,
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", help="Whose time is meant; the fastest that is known without it.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", help="Samples together that the time is for.")] = 1,
     file: Annotated[Path | None, typer.Option("--out", help="Write the recipe, YAML or JSON.")] = None,
     again: Annotated[bool, typer.Option("--rescan", help="Scan the layers anew.")] = False,
+    background: Background = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
     """Choose how to prune and round each layer under budgets; the layers are scanned first where they were not."""
+    from gencomp_core import foreground
+    from gencomp_core.analysis.planning.planner import check_given
+    from gencomp_core.records.plans import Plan
     from gencomp_core.services import planning, predictions
 
     _use(threads)
-    budgets = predictions.budgets_of(workload, size=max_size, latency=max_latency, macs=max_macs, loss=max_loss)
-    found = planning.plan(_open(store), workload, budgets, again=again, seed=seed, report=reporter())
+    budgets = predictions.budgets_of(
+        workload, size=max_size, latency=max_latency, macs=max_macs, loss=max_loss, runtime=runtime, batch=batch
+    )
+    check_given(budgets)  # a mistake is told before there is a job
+    parameters = {
+        "workload": workload, "max_size": max_size, "max_latency": max_latency, "max_macs": max_macs,
+        "max_loss": max_loss, "runtime": runtime, "batch": None if batch == 1 else batch, "seed": seed or None,
+        "rescan": again or None,
+    }  # fmt: skip
+    opened = _open(store)
+    job = foreground.run(opened, "plan", parameters, background=background)
+    if job.result is None:
+        return _print_ended(opened, job, as_json)
+    found = Plan.model_validate(job.result)
     if file is not None:
         planning.write_recipe(found, file)
     if as_json:
@@ -491,6 +522,58 @@ def optimize(
     if job.is_active or as_json:
         return _print_ended(opened, job, as_json)
     print_optimized(job.result or {})
+    return None
+
+
+@app.command()
+def recover(
+    workload: str,
+    recipe: Annotated[Path, typer.Option("--recipe", help="Recipe file with a stage that trains, YAML or JSON.")],
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Of each measurement: as most stored ones without it.")
+    ] = None,
+    background: Background = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Measure what a recipe's training brings back: beside the same recipe without it, with curves and samples."""
+    from gencomp_core import foreground
+    from gencomp_core.analysis.recovery_curves import check_trains
+    from gencomp_core.recipes.recipe import Recipe
+
+    _use(threads)
+    chosen = Recipe.from_file(recipe)
+    check_trains(chosen)  # a mistake is told before there is a job
+    parameters = {"workload": workload, "recipe": chosen.to_dict(), "samples": samples, "seed": seed or None}
+    opened = _open(store)
+    job = foreground.run(opened, "recover", parameters, background=background)
+    if job.result is None or as_json:
+        return _print_ended(opened, job, as_json)
+    print_recovered(job.result)
+    return None
+
+
+@app.command()
+def recovery_plan(
+    workload: str,
+    minutes: Annotated[float, typer.Option("--minutes", help="Of tuning, in processor time.")] = 5.0,
+    recipe: RecipeFile = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """What each way of training is likely to bring back in so many minutes, told from recorded curves."""
+    from gencomp_core.recipes.recipe import Recipe
+    from gencomp_core.services.recoveries import forecast_table, plan_recovery
+
+    chosen = Recipe.from_file(recipe) if recipe else None
+    rows = forecast_table(plan_recovery(_open(store), workload, minutes, recipe=chosen))
+    if as_json:
+        return print_json({"workload": workload, "minutes": minutes, "rungs": rows})
+    print_forecast(rows)
     return None
 
 
@@ -721,19 +804,6 @@ def _write(option: str, path: Path, write: "Callable[[], None]") -> None:
     except OSError as error:
         reason = error.strerror or error
         raise EvaluationError(f"{option} {path} can't be written ({reason}). Choose another file.") from None
-
-
-def _levels(pairs: list[str] | None) -> dict[str, list[float]]:
-    """AXIS=LEVEL,LEVEL,... by axis."""
-    levels: dict[str, list[float]] = {}
-    for pair in pairs or []:
-        axis, _, text = pair.partition("=")
-        numbers = [_number(part) for part in text.split(",")]
-        known = axis in ("sparsity", "bits", "pruning_ratio")
-        if not known or any(isinstance(number, str) for number in numbers):
-            raise EvaluationError(f"--levels must be AXIS=LEVEL,LEVEL,..., got {pair!r}. Write for example bits=8,4,3.")
-        levels[axis] = [float(number) for number in numbers]
-    return levels
 
 
 def _settings(pairs: list[str] | None) -> dict[str, int | float | str]:

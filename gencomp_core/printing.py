@@ -27,7 +27,7 @@ from gencomp_core.records import (
     RuntimeQuality,
     ScanReport,
 )
-from gencomp_core.records.plans import Plan
+from gencomp_core.records.plans import Plan, Prediction
 
 Result = TypeVar("Result")
 
@@ -92,6 +92,48 @@ def time_left(told: JobProgress) -> str:
     if seconds is None:
         return ""
     return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
+
+
+def print_recovered(found: Mapping[str, Any]) -> None:
+    """What was lost and what came back."""
+    from gencomp_core.analysis.recovery_curves import gap_of
+    from gencomp_core.records.recovery import RecoveryRun
+
+    run = RecoveryRun.model_validate(found)
+    gap, own, change = gap_of(run), run.quality, run.recovered
+    if run.damaged:
+        lost = run.damaged
+        told = f"{lost.value:+.2f} [{lost.low:+.2f}, {lost.high:+.2f}]"
+        out.print(f"without training  {told} {run.metric} to dense", markup=False)
+    out.print(
+        f"with training     {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}], {run.metric} {own.value:.2f}, "
+        f"n = {run.n_samples}",
+        markup=False,
+    )
+    back = f"{gap.value:.0%} [{gap.low:.0%}, {gap.high:.0%}]" if gap else "nothing was surely lost"
+    out.print(f"gap recovered     {back} in {run.seconds:.0f} s of processor time", markup=False)
+
+
+def print_forecast(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rungs with what they are likely to bring back, best first."""
+    table = Table(
+        "trained",
+        Column("steps", justify="right"),
+        Column("share of the held-out damage", justify="right"),
+        Column("curves", justify="right"),
+        "told from",
+        box=None,
+    )
+    for row in rows:
+        basis = "the same kind of damage" if row["same_damage"] else "other kinds of damage"
+        table.add_row(
+            row["rung"],
+            count(row["steps"]),
+            f"{row['gap']:.0%} [{row['gap_low']:.0%}, {row['gap_high']:.0%}]",
+            str(row["n_curves"]),
+            basis + (", not beyond its curves" if row["beyond"] else ""),
+        )
+    out.print(table)
 
 
 def print_optimized(found: Mapping[str, Any]) -> None:
@@ -220,23 +262,28 @@ def print_measurement(measurement: Measurement) -> None:
 def print_plan(plan: Plan) -> None:
     """What a plan does to each layer, and what is predicted of it."""
     table = Table(
-        Column("layer", no_wrap=True), "zeros", "bits", "scale per", Column("bytes", justify="right"),
+        Column("layer", no_wrap=True), "zeros", "bits", "scale per", "inputs", Column("bytes", justify="right"),
         Column("of", justify="right"), Column("damage", justify="right"), box=None, pad_edge=False,
     )  # fmt: skip
     for own in plan.layers:
         option = own.option
+        inputs = "float" if option.activation_bits is None else f"int{option.activation_bits}"
         bits = "float32" if option.bits is None else f"{option.bits}{'' if option.symmetric else ' affine'}"
         per = "" if option.bits is None else f"group of {option.group_size}" if option.group_size else "channel"
         table.add_row(
-            own.layer, f"{option.sparsity:.0%}", bits, per, f"{own.size_bytes:,}", f"{own.dense_size_bytes:,}",
-            f"{own.damage:.2g}",
+            own.layer, f"{option.sparsity:.0%}", bits, per, inputs, f"{own.size_bytes:,}",
+            f"{own.dense_size_bytes:,}", f"{own.damage:.2g}",
         )  # fmt: skip
     out.print(table)
     told = plan.predicted
     lines = ["", f"{plan.workload}: predicted, not measured"]
-    lines += [f"  weights file  {told.size_bytes:,} bytes, exact; {told.macs:,} multiply-accumulates for one sample"]
+    about = "exact" if told.size_is_exact else "about"
+    lines += [f"  weights file  {told.size_bytes:,} bytes, {about}; {told.macs:,} multiply-accumulates for one sample"]
+    if plan.removed:
+        least, most = min(plan.removed.values()), max(plan.removed.values())
+        lines += [f"  channels      {least:.0%} to {most:.0%} removed of {len(plan.removed)} groups that share them"]
     if told.latency_ms is not None:
-        lines += [f"  latency       {told.latency_ms:.1f} ms for one sample in eager"]
+        lines += [f"  latency       {_milliseconds(told)}"]
     if told.quality is not None:
         found = told.quality
         lines += [
@@ -248,6 +295,12 @@ def print_plan(plan: Plan) -> None:
         lines += [f"  quality       {told.note}"]
     lines += [f"  {line}" for line in shadow_lines(plan)]
     out.print("\n".join(lines), markup=False)
+
+
+def _milliseconds(told: Prediction) -> str:
+    """Predicted time, with its interval and what it is for."""
+    ends = "" if told.latency_low is None else f" [{told.latency_low:.3g}, {told.latency_high:.3g}]"
+    return f"{told.latency_ms:.3g} ms{ends} in {told.runtime} for {told.batch} at a time"
 
 
 def print_verification(report: Mapping[str, Any]) -> None:

@@ -100,6 +100,7 @@ class Variant:
         changes: what was done to the network beyond its weights, in order.
         calibration: samples that it was calibrated with, by stage of the generation and by class or length.
         curves: held-out figures of each tuning, in order.
+        tunings: names of the folders in which they are kept.
     """
 
     workload: Workload
@@ -110,6 +111,7 @@ class Variant:
     changes: tuple[Change, ...] = ()
     calibration: dict[str, dict[str, int]] = field(default_factory=dict)
     curves: tuple[tuple[TrainingRecord, ...], ...] = ()
+    tunings: tuple[str, ...] = ()
 
 
 def compress(workload: Workload, recipe: Recipe, *, seed: int = 0) -> Variant:
@@ -144,4 +146,5 @@ def compression_steps(workload: Workload, recipe: Recipe, *, seed: int = 0) -> G
         tuple(draft.changes),
         draft.calibration,
         tuple(draft.curves),
+        tuple(draft.tunings),
     )

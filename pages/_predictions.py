@@ -48,7 +48,11 @@ def prediction_tiles(store: Store, workload: str, found: Prediction) -> None:
         )  # fmt: skip
     if found.latency_ms is not None:
         columns[2].metric(
-            "Latency ↓", ms_text(found.latency_ms), border=True, height="stretch", help="One sample, in eager."
+            "Latency ↓",
+            ms_text(found.latency_ms),
+            border=True,
+            height="stretch",
+            help=f"{found.batch} at a time in {found.runtime}.",
         )
     exact = "Bytes are exact." if found.size_is_exact else "Bytes lie between those of known options."
     status_line("predicted", f"{exact} From a scan of single layers; nothing was sampled for it.")

@@ -3,12 +3,14 @@
 import streamlit as st
 
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.services import library
+from gencomp_core.services import library, recovery_jobs
 from gencomp_core.store import Store
 from gencomp_core.workloads import CATALOG
 from pages._explore_views import measured_view, simulated_view
+from pages._layer_table import layer_table, remember_base
 from pages._predictions import goal_seek, predicted_row
 from pages._recipe_controls import controls_for, recipe_controls
+from pages._tuned_views import tuned_view
 from pages._widgets import link_to, pick_recipe, pick_workload, picked_recipe, shown_errors, store_or_stop
 
 workload = pick_workload()
@@ -22,12 +24,19 @@ store = store_or_stop()
 picked = picked_recipe(workload)
 if picked is not None and st.session_state.get("explore.shown") != (workload, picked.signature):
     values = controls_for(picked)
-    if values is None:
-        st.info(f"The picked configuration ({picked.title()}) is beyond these sliders.", icon=":material/info:")
+    if values is None and not recovery_jobs.tunes(picked):
+        st.info(
+            f"The picked configuration ({picked.title()}) is beyond these sliders. Its settings are under *By layer*.",
+            icon=":material/info:",
+        )
+        remember_base(workload, picked)
     for name, value in (values or {}).items():
         st.session_state[name] = value
     st.session_state["explore.shown"] = (workload, picked.signature)
     st.session_state.pop("explore.last", None)
+if picked is not None and recovery_jobs.tunes(picked):
+    with shown_errors():
+        tuned_view(store, workload, picked)
 
 
 def show(store: Store, workload: str, recipe: Recipe) -> None:
@@ -54,7 +63,7 @@ def explore(store: Store, workload: str) -> None:
     """Controls and picture together, so that a slider reruns only them."""
     controls, view = st.columns([1, 2.1], gap="medium")
     with controls, shown_errors():
-        recipe = recipe_controls()
+        recipe = layer_table(store, workload, recipe_controls())
         follow(workload, recipe)
         with st.expander("Recipe", icon=":material/code:"):
             st.code(recipe.to_yaml(), language="yaml")

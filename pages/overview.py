@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from gencomp_core.charts.theme import bytes_text
 from gencomp_core.services import library
 from gencomp_core.workloads import CATALOG
+from pages._guided_path import guided_steps
 from pages._samples import before_and_after
 from pages._widgets import (
     conditions_text,
@@ -67,17 +67,5 @@ link_to("pages/explore.py", "Try other settings", icon=":material/tune:", place=
 link_to("pages/pareto.py", "See the whole frontier", icon=":material/show_chart:", place=middle, **to)
 link_to("pages/export.py", "Export this configuration", icon=":material/download:", place=right, **to)
 
-st.subheader("What has been done")
-dense = comparable[comparable["is_dense"]]
-local = int((table["origin"] == "local").sum())
-curve = library.training_curve(workload)
-st.markdown(
-    f"""
-| step | state |
-|---|---|
-| train | {curve["step"].max():,} steps, {curve["seconds"].max() / 60:.0f} minutes on this kind of machine |
-| measure dense | {len(dense)} measurement, weights {bytes_text(best.dense_size_bytes)} |
-| compress and measure | {len(table) - local} recorded configurations, {local} of your own |
-| recommend | {best.title} |
-"""
-)
+with shown_errors():
+    guided_steps(store, workload, dense_size_bytes=best.dense_size_bytes)

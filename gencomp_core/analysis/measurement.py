@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,17 +143,32 @@ class Drawn:
     seconds: float
 
 
-def draw_request(shipped: Shipped, request: EvaluationRequest) -> Generator[Progress, None, Drawn]:
+def draw_request(
+    shipped: Shipped,
+    request: EvaluationRequest,
+    *,
+    own_first: bool = False,
+    guard: AbstractContextManager[object] | None = None,
+) -> Generator[Progress, None, Drawn]:
     """Sample dense and compressed at the same seed; yields progress.
 
     What is sampled was unpacked from the weights file: the quality is the quality of the bytes.
+
+    Args:
+        own_first: sample the compressed model before the dense one, which another process samples meanwhile.
+        guard: held while dense samples are looked up or made.
     """
     started = time.perf_counter()
     judge = judge_for(shipped.workload, request.extractor)
     drawer = Drawer(shipped.workload, seed=request.seed, settings=request.settings, judge=judge)
-    dense = yield from drawer.dense(request.n_samples)
-    samples = dense
-    if not shipped.recipe.is_dense:
+    samples = None
+    if own_first and not shipped.recipe.is_dense:
+        samples = yield from drawer.draw(shipped.model, request.n_samples, what="sampling compressed")
+    with guard or nullcontext():
+        dense = yield from drawer.dense(request.n_samples)
+    if shipped.recipe.is_dense:
+        samples = dense
+    elif samples is None:
         samples = yield from drawer.draw(shipped.model, request.n_samples, what="sampling compressed")
     yield Progress("comparing", request.n_samples, request.n_samples)
     return Drawn(judge, drawer, samples, dense, time.perf_counter() - started)

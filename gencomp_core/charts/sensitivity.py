@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ def damage_heatmap(
     """Layers × columns, on a logarithmic colour scale; each cell has a marker to click on.
 
     A heatmap itself reports no clicks to the page, so that transparent squares lie over it, whose `customdata` holds
-    the layer and the column. What is not finite is left white and marked ×.
+    the layer. What is not finite is left white and marked ×.
 
     Args:
         matrix: damages, layers as index and options or positions as columns.
@@ -49,13 +50,13 @@ def damage_heatmap(
         y=[layer for layer, _, _ in known],
         mode="markers",
         marker={
-            "symbol": ["square" if math.isfinite(value) else "x-thin" for _, _, value in known],
+            "symbol": _once(["square" if math.isfinite(value) else "x-thin" for _, _, value in known]),
             "size": 14,
-            "opacity": [0.0 if math.isfinite(value) else 1.0 for _, _, value in known],
+            "opacity": _once([0.0 if math.isfinite(value) else 1.0 for _, _, value in known]),
             "color": "#6b7280",
             "line": {"width": 2, "color": "#6b7280"},
         },
-        customdata=[[layer, column] for layer, column, _ in known],
+        customdata=[[layer] for layer, _, _ in known],
         text=[f"{value:.3g}" if math.isfinite(value) else "not finite" for _, _, value in known],
         hovertemplate=f"%{{y}}<br>%{{x}}<br>%{{text}}<br>{unit}<extra></extra>",
         showlegend=False,
@@ -135,6 +136,11 @@ def weight_histogram(edges: np.ndarray, counts: np.ndarray, *, kept_above: float
         margin=MARGIN,
     )
     return figure
+
+
+def _once(values: list[Any]) -> Any:
+    """Equal values as one, which travels once."""
+    return values[0] if values and len(set(values)) == 1 else values
 
 
 def _range(logs: np.ndarray) -> tuple[float, float]:

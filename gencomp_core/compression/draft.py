@@ -31,6 +31,7 @@ class Draft:
         pruned: layers that lost weights.
         masks: which weights were left (bool) of layers that were integers when they were pruned.
         curves: of each tuning, in order.
+        tunings: names of the folders below GenComp's home in which they are kept.
     """
 
     workload: Workload
@@ -43,6 +44,7 @@ class Draft:
     pruned: set[str] = field(default_factory=set)
     masks: dict[str, Tensor] = field(default_factory=dict)
     curves: list[tuple[TrainingRecord, ...]] = field(default_factory=list)
+    tunings: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, workload: Workload, *, seed: int = 0) -> "Draft":

@@ -4,12 +4,15 @@ import hashlib
 import json
 from typing import Any, Literal
 
+from pydantic import Field
+
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.records.anchors import Anchor
 from gencomp_core.records.base import Record
 from gencomp_core.records.footprints import PRICES_VERSION, PriceList
 from gencomp_core.records.metrics import Better
 from gencomp_core.records.scores import LayerOption, LayerScore
+from gencomp_core.records.speed import SpeedBasis
 
 PLANNER_VERSION = "1"
 """Raise when the same scores and budgets now give another plan or another prediction."""
@@ -46,6 +49,8 @@ class Budgets(Record):
     Attributes:
         size_bytes: of the weights file.
         latency_ms: to generate one batch, as the latency model tells.
+        runtime: that it holds for; None for the fastest that is known.
+        batch: samples together that it holds for.
         macs: multiply-accumulates for one sample.
         loss: of quality; with it, bytes are minimised instead of the loss.
     """
@@ -54,6 +59,8 @@ class Budgets(Record):
     latency_ms: float | None = None
     macs: int | None = None
     loss: Loss | None = None
+    runtime: str | None = None
+    batch: int = 1
 
     @property
     def given(self) -> dict[BudgetName, float]:
@@ -96,6 +103,8 @@ class Prediction(Record):
         size_is_exact: whether that is what the packer writes, to the byte; otherwise it lies between known options.
         macs: multiply-accumulates for one sample.
         latency_ms: of one batch; None without a latency model.
+        latency_low, latency_high: interval that 19 of 20 measurements should fall into, where it is known.
+        runtime, batch: that the latency holds for.
         damage: sum of the scan's damages of its layers.
         quality: None while too few configurations were measured to say what damage means.
         note: what is not known, and why.
@@ -105,6 +114,10 @@ class Prediction(Record):
     size_is_exact: bool
     macs: int
     latency_ms: float | None = None
+    latency_low: float | None = None
+    latency_high: float | None = None
+    runtime: str = "eager"
+    batch: int = 1
     damage: float
     quality: PredictedQuality | None = None
     note: str = ""
@@ -154,6 +167,7 @@ class Plan(Record):
         minimised: `damage`, or `size_bytes` under an allowed loss.
         recipe: plain form; `gencomp compress --recipe` takes it.
         layers: what is done to each compressible layer, in the order of the model.
+        removed: part of the channels that go, by group, which is named after the first layer that makes them.
         predicted: what will come of it.
         binding: the budgets that stop it from being better.
         shadow_prices: what a little more of each of them buys.
@@ -171,6 +185,7 @@ class Plan(Record):
     minimised: Literal["damage", "size_bytes"]
     recipe: dict[str, Any]
     layers: tuple[LayerChoice, ...]
+    removed: dict[str, float] = Field(default_factory=dict)
     predicted: Prediction
     binding: tuple[BudgetName, ...] = ()
     shadow_prices: tuple[ShadowPrice, ...] = ()
@@ -225,6 +240,7 @@ class PlanBasis(Record):
         prices: of every layer and option.
         scores: of a scan.
         anchors: what some options of single layers cost at the end of the generation.
+        speed: channels, integer inputs and work of layers; None until a plan needs it.
         made_at: ISO date and time, UTC.
         version: of what made it.
     """
@@ -232,5 +248,6 @@ class PlanBasis(Record):
     prices: PriceList
     scores: tuple[LayerScore, ...]
     anchors: tuple[Anchor, ...] = ()
+    speed: SpeedBasis | None = None
     made_at: str
     version: str

@@ -26,6 +26,7 @@ class LayerOption(Record):
         group_size: weights that share a scale; None for one scale a channel.
         symmetric: integers around zero, without a zero point.
         clipping: how the range of rounding is found, a name of the weight-quantization stage.
+        activation_bits: of its rounded inputs; None keeps floats.
     """
 
     sparsity: float = 0.0
@@ -34,11 +35,12 @@ class LayerOption(Record):
     group_size: int | None = None
     symmetric: bool = True
     clipping: str = "none"
+    activation_bits: int | None = None
 
     @property
     def is_nothing(self) -> bool:
         """Whether the layer stays as it is."""
-        return not self.sparsity and not self.pruning_ratio and self.bits is None
+        return not self.sparsity and not self.pruning_ratio and self.bits is None and self.activation_bits is None
 
     @property
     def axis(self) -> ScoreAxis:
@@ -63,6 +65,7 @@ class LayerOption(Record):
             group = f" g{self.group_size}" if self.group_size else ""
             extras = ("" if self.symmetric else " affine") + ("" if self.clipping == "none" else f" {self.clipping}")
             parts += [f"{self.bits} bits{group}{extras}"]
+        parts += [f"inputs {self.activation_bits} bits"] if self.activation_bits is not None else []
         return ", ".join(parts) or "dense"
 
 

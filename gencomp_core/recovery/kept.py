@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gencomp_core.compression.draft import Draft
@@ -23,6 +23,7 @@ from gencomp_core.recipes.formats import FloatFormat, IntegerFormat
 from gencomp_core.recipes.stage import Stage
 from gencomp_core.records import METHOD_VERSION, STAGE_VERSIONS, TrainingRecord
 from gencomp_core.runtime_env import home
+from gencomp_core.workloads.base import Outputs
 
 STATE_FILE, RESULT_FILE, CURVE_FILE = "state.pt", "result.safetensors", "curve.json"
 
@@ -104,6 +105,23 @@ class Folder:
             return None
         _unpack_(draft, facts, tensors)
         return curve
+
+    def save_samples(self, step: int, samples: Outputs) -> None:
+        """Keep samples that the model made after so many steps: images as tensors, texts as JSON."""
+        if isinstance(samples, Tensor):
+            self._write(f"samples-{step}.safetensors", save({"images": samples.detach().cpu().contiguous()}))
+        else:
+            self._write(f"samples-{step}.json", json.dumps(samples, ensure_ascii=False).encode())
+
+    def samples(self) -> dict[int, Outputs]:
+        """Samples along the way by step; none where the folder was cleared."""
+        found: dict[int, Outputs] = {}
+        for path in self.path.glob("samples-*"):
+            name, _, kind = path.name.removeprefix("samples-").partition(".")
+            if kind in ("safetensors", "json"):
+                content = path.read_bytes()
+                found[int(name)] = load(content)["images"] if kind == "safetensors" else json.loads(content)
+        return dict(sorted(found.items()))
 
     def _write(self, name: str, content: bytes) -> None:
         partial = self.path / f"{name}.partial"

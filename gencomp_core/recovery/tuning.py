@@ -16,6 +16,7 @@ from gencomp_core.records import Progress, TrainingRecord
 from gencomp_core.recovery.kept import Folder, key_of
 from gencomp_core.recovery.lesson import Lesson
 from gencomp_core.recovery.lessons import lesson_for
+from gencomp_core.recovery.watching import looks_of, samples_of
 from gencomp_core.recovery.weights import Trainee, start_training_, stop_training_
 from gencomp_core.runtime_env import threads, tuning_threads
 from gencomp_core.training.schedules import cosine
@@ -95,6 +96,7 @@ def tune_(draft: Draft, stage: TuningStage, prepare: Prepare, program: Program |
                 curve = run.curve
             folder.save_result(draft, curve)
         draft.curves.append(tuple(curve))
+        draft.tunings.append(folder.path.name)
 
 
 @dataclass(eq=False)
@@ -103,6 +105,7 @@ class _Run:
 
     Attributes:
         seconds: CPU time so far, over all starts.
+        looks: steps after which samples are kept.
         best: held-out figure of the best state that counts; not a number before the first.
         best_state: that state; None while it is the draft as it came.
     """
@@ -119,6 +122,7 @@ class _Run:
     seconds: float = 0.0
     began: float = 0.0
     losses: list[float] = field(default_factory=list)
+    looks: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.lesson: Lesson = lesson_for(self.draft.workload, self.stage, seed=self.draft.seed)
@@ -133,6 +137,7 @@ class _Run:
             return
         total, first = self.stage.steps, self._resume_()
         checks = {round(total * (i + 1) / self.stage.checks) for i in range(self.stage.checks)}
+        self.looks = looks_of(checks, total)
         report_every, saved = max(1, total // REPORTS), time.monotonic()
         self.began = time.process_time() - self.seconds
         if not self.curve:
@@ -201,6 +206,17 @@ class _Run:
         if self.program.counts(done) and math.isfinite(found) and not found >= self.best:
             self.best, self.best_step = found, done
             self.best_state = self.trainee.state() if done else None
+        self._look_(done)
+
+    def _look_(self, done: int) -> None:
+        """Keep samples of the model as it is now; their time is none of the tuning's."""
+        if done not in self.looks:
+            return
+        began = time.process_time()
+        samples = samples_of(self.draft.workload, self.draft.model)
+        if samples is not None:
+            self.folder.save_samples(done, samples)
+        self.began += time.process_time() - began
 
     def _settle_(self) -> None:
         """Give the draft the best state: bit for bit what it was, where nothing was better."""

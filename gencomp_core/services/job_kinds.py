@@ -20,6 +20,8 @@ from gencomp_core.store import Store
 Service = Callable[[Store, Mapping[str, Any]], Generator[Progress, None, dict[str, Any]]]
 DOCUMENTS = ("recipe", "grid", "config")
 """Parameters that are files on a command line."""
+ON_BY_ITSELF = ("runtime_quality",)
+"""Switches that a command line has to turn off."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class JobKind:
 KINDS: Registry[JobKind] = Registry("job kind")
 KINDS.add("evaluate")(JobKind("Measurement", "gencomp_core.services.evaluating:evaluate"))
 KINDS.add("optimize")(JobKind("Guided workflow", "gencomp_core.services.optimizing:optimize"))
+KINDS.add("recover")(JobKind("Recovery study", "gencomp_core.services.recovering:recover"))
 KINDS.add("scan")(JobKind("Sensitivity scan", "gencomp_core.services.scanning:scan_job"))
 KINDS.add("plan")(JobKind("Plan", "gencomp_core.services.planning:plan_job"))
 KINDS.add("sweep")(JobKind("Sweep", "gencomp_core.services.sweeping:sweep", "gencomp_core.services.sweeps:report"))
@@ -81,6 +84,8 @@ def _imported(place: str) -> Any:
 
 def _words(name: str, value: Any, folder: Path | None) -> list[str]:
     option = f"--{name.replace('_', '-')}"
+    if value is False and name in ON_BY_ITSELF:
+        return [f"--no-{option[2:]}"]
     if value is None or value is False:
         return []
     if value is True:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gencomp_core.analysis.choosing import best_of, fastest, shortfalls
+from gencomp_core.analysis.choosing import best_of, fastest, loss_of, shortfalls
 from gencomp_core.artifact.save import check_out
 from gencomp_core.errors import EvaluationError, MissingDependencyError, PlanError, RecipeError
 from gencomp_core.recipes.recipe import Recipe
@@ -33,7 +33,9 @@ from gencomp_core.workloads.base import Workload, makes_texts
 MINUTES = 5.0
 BOLDER = 3.0
 """With tuning to follow, plans may lose so many times the allowed loss before it."""
+BLOCKS = (1, 2, 3)
 CHANNELS = (0.2, 0.35, 0.5)
+"""Removed one after the other, where time is a goal, until it is kept."""
 FEW_STEPS, SOME_STEPS = 8, 24
 SHARE_OF_STEPS = 0.8
 """Of the minutes, the rest being looks at held-out data."""
@@ -120,6 +122,10 @@ class _Workflow:
         """Goals that a configuration misses."""
         return shortfalls(measurement, self.goal, machine=self.here)
 
+    def missed_by_structure(self, measurement: Measurement) -> list[str]:
+        """The same without the loss, which tuning can mend."""
+        return shortfalls(measurement, self.goal.model_copy(update={"loss": None}), machine=self.here)
+
 
 def optimize(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress, None, dict[str, Any]]:
     """Find, tune, export and verify a configuration under goals.
@@ -150,9 +156,9 @@ def optimize(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress,
     flow = _Workflow(store, workload, goal, parameters)
     yield from flow.attempt(Recipe())
     yield from _plan(flow)
-    yield from _tune(flow)
     if goal.latency_ms is not None or goal.macs is not None:
-        yield from _narrow(flow)
+        yield from _restructure(flow)
+    yield from _tune(flow)
     chosen, missed = flow.best(), flow.missed(flow.best())
     yield Progress("exporting", 0, 1)
     verified = export(name, library.recipe_of(chosen), out, seed=flow.seed, measurement=chosen)
@@ -202,36 +208,45 @@ def _plan(flow: _Workflow) -> Steps:
 
 
 def _tune(flow: _Workflow) -> Steps:
-    """Give the smallest configurations their quality back, as far as the minutes reach."""
+    """Give configurations their quality back, as far as the minutes reach."""
     minutes = float(flow.parameters.get("minutes", MINUTES))
+    chosen = _worth_tuning(flow)
     if not minutes:
         return
-    compressed = [one for one in flow.tried if one.recipe["stages"]]
-    if not compressed:
-        return
-    smallest = min(compressed, key=lambda one: (one.size_bytes, one.signature))
-    alike = [one for one in compressed if one.size_bytes <= 1.02 * smallest.size_bytes][:2]
-    for measurement in alike:
+    for measurement in chosen:
         recipe = library.recipe_of(measurement)
         try:
-            n_steps = yield from _steps_for(flow, recipe, 60 * minutes / len(alike))
+            n_steps = yield from _steps_for(flow, recipe, 60 * minutes / len(chosen))
             yield from flow.attempt(_tuned(recipe, n_steps))
         except RecipeError as error:
             flow.notes.append(f"Nothing was tuned: {error}")
             return
 
 
-def _narrow(flow: _Workflow) -> Steps:
-    """Cut channels until the time is kept: what zeros and small integers can't do in every runtime."""
+def _worth_tuning(flow: _Workflow) -> list[Measurement]:
+    """Those whose size and time are as wanted; the one that loses least where time is a goal, else the smallest."""
+    compressed = [one for one in flow.tried if one.recipe["stages"]]
+    timed = flow.goal.latency_ms is not None or flow.goal.macs is not None
+    kept = [one for one in compressed if not flow.missed_by_structure(one)]
+    if timed and kept:
+        return sorted(kept, key=lambda one: (loss_of(one), one.signature))[:1]
+    if not compressed:
+        return []
+    smallest = min(compressed, key=lambda one: (one.size_bytes, one.signature))
+    return [one for one in compressed if one.size_bytes <= 1.02 * smallest.size_bytes][:2]
+
+
+def _restructure(flow: _Workflow) -> Steps:
+    """Remove blocks or channels until bytes and time are kept: what small integers can't do in every runtime."""
     bits = 8 if flow.goal.size_bytes is None else 4
-    for ratio in CHANNELS:
-        if not flow.missed(flow.best()):
+    structures: list[dict[str, Any]] = [
+        *({"kind": "block-removal", "n_blocks": n} for n in BLOCKS),
+        *({"kind": "channel-pruning", "pruning_ratio": ratio, "importance": "taylor"} for ratio in CHANNELS),
+    ]
+    for structure in structures:
+        if any(not flow.missed_by_structure(one) for one in flow.tried):
             return
-        stages: list[dict[str, Any]] = [
-            {"kind": "channel-pruning", "pruning_ratio": ratio, "importance": "taylor"},
-            {"kind": "weight-quantization", "bits": bits},
-        ]
-        recipe = Recipe.from_dict({"stages": stages})
+        recipe = Recipe.from_dict({"stages": [structure, {"kind": "weight-quantization", "bits": bits}]})
         yield from flow.attempt(recipe if makes_texts(flow.workload) else _with_integers(recipe))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,14 @@ from gencomp_core.analysis.planning.damage import Damages
 from gencomp_core.analysis.planning.menu import MENU
 from gencomp_core.analysis.planning.planner import check_given
 from gencomp_core.analysis.planning.pricing import price_list
+from gencomp_core.analysis.planning.trials import speed_basis
+from gencomp_core.artifact.packing import pack
 from gencomp_core.errors import PlanError
+from gencomp_core.evaluate.cost import count_macs
+from gencomp_core.recipes.activations import ActivationQuantization
 from gencomp_core.recipes.recipe import Recipe
+from gencomp_core.recipes.stage import Stage
+from gencomp_core.recipes.structure import ChannelPruning
 from gencomp_core.records import LayerOption, Progress
 from gencomp_core.records.plans import BASIS_VERSION, Budgets, Plan, PlanBasis
 from gencomp_core.services.measuring import Report, ignore
@@ -21,8 +28,9 @@ from gencomp_core.services.predictions import planned
 from gencomp_core.services.scanning import scan
 from gencomp_core.store import Store
 from gencomp_core.store.predictions import load_basis, save_basis
+from gencomp_core.variant import compress
 from gencomp_core.workloads import load_workload
-from gencomp_core.workloads.base import Workload
+from gencomp_core.workloads.base import Workload, complete_settings
 
 
 def plan(
@@ -69,9 +77,13 @@ def plan_steps(
     loaded = load_workload(workload)
     known = load_basis(store, loaded.name, loaded.weights_hash)
     if known is None or again:
-        yield from prepare(store, loaded, options=options, seed=seed)
+        known = yield from prepare(store, loaded, options=options, seed=seed)
+    if known.speed is None and (budgets.latency_ms is not None or budgets.macs is not None):
+        yield from prepare_speed(store, loaded, known, seed=seed)
     yield Progress("planning", 0, 1)
-    return planned(store, loaded.name, budgets)
+    return planned(
+        store, loaded.name, budgets, counted=(partial(_about, loaded, seed), partial(_counted, loaded, seed))
+    )
 
 
 def prepare(
@@ -85,6 +97,34 @@ def prepare(
     basis = PlanBasis(prices=prices, scores=scores, anchors=anchors, made_at=now(), version=BASIS_VERSION)
     save_basis(store, basis)
     return basis
+
+
+def prepare_speed(
+    store: Store, workload: Workload, basis: PlanBasis, *, seed: int = 0
+) -> Generator[Progress, None, PlanBasis]:
+    """Try narrower layers and rounded inputs, and keep what was found with the basis."""
+    speed = yield from speed_basis(workload, seed=seed)
+    found = basis.model_copy(update={"speed": speed, "made_at": now()})
+    save_basis(store, found)
+    return found
+
+
+def _about(workload: Workload, seed: int, recipe: Recipe) -> tuple[int, int]:
+    """The same shapes without gradients, refits and calibration, which move bytes only where zeros are counted."""
+    return _counted(workload, seed, Recipe(stages=tuple(_quick(stage) for stage in recipe.stages)))
+
+
+def _quick(stage: Stage) -> Stage:
+    if isinstance(stage, ChannelPruning):
+        return stage.model_copy(update={"importance": "magnitude", "refit": False})
+    return stage.model_copy(update={"calibration_samples": 1}) if isinstance(stage, ActivationQuantization) else stage
+
+
+def _counted(workload: Workload, seed: int, recipe: Recipe) -> tuple[int, int]:
+    variant = compress(workload, recipe, seed=seed)
+    settings = complete_settings(workload)
+    packed = pack(variant.model, variant.quantized, variant.changes)
+    return packed.size_bytes, count_macs(workload, variant.model, settings)
 
 
 def write_recipe(found: Plan, path: Path) -> None:
@@ -105,12 +145,16 @@ def plan_job(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress,
     """A plan as a job: what the button on Explore starts.
 
     Args:
-        parameters: `workload`, and optionally `max_size`, `max_latency`, `max_macs`, `max_loss`, `seed`, `rescan`.
+        parameters: `workload`, and optionally `max_size`, `max_latency`, `max_macs`, `max_loss`, `runtime`, `batch`,
+            `seed`, `rescan`.
     """
     workload = parameters["workload"]
     amounts = {name: parameters.get(f"max_{name}") for name in ("size", "latency", "macs", "loss")}
+    budgets = budgets_of(
+        workload, **amounts, runtime=parameters.get("runtime"), batch=int(parameters.get("batch") or 1)
+    )
     found = yield from plan_steps(
-        store, workload, budgets_of(workload, **amounts), again=bool(parameters.get("rescan")),
+        store, workload, budgets, again=bool(parameters.get("rescan")),
         seed=parameters.get("seed") or 0,
     )  # fmt: skip
     return found.model_dump(mode="json")

@@ -7,7 +7,7 @@ from typing import Any
 
 from gencomp_core.analysis.measurement import now
 from gencomp_core.analysis.sensitivity import tables
-from gencomp_core.analysis.sensitivity.options import Levels, options_for
+from gencomp_core.analysis.sensitivity.options import Levels, options_for, read_levels
 from gencomp_core.analysis.sensitivity.scan import scan_request, scan_steps, unit_of
 from gencomp_core.analysis.sensitivity.subjects import channel_families, scannable_layers, untouchable_parts
 from gencomp_core.recipes.recipe import Recipe
@@ -22,7 +22,8 @@ from gencomp_core.records import (
     ScanRequest,
 )
 from gencomp_core.runtime_env import machine
-from gencomp_core.services.measuring import measure
+from gencomp_core.services.measuring import carry_out as finished
+from gencomp_core.services.measuring import ignore, measure
 from gencomp_core.services.scores import correlations_of
 from gencomp_core.store import Store
 from gencomp_core.store.scores import kept_scan, kept_scores, save_scan
@@ -104,20 +105,57 @@ def scan_job(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress,
     """A scan as a job; returns its signature.
 
     Args:
-        parameters: `workload`, and optionally `axis` (a list), `method`, `direction`, `samples`, `seed`, `set`.
+        parameters: `workload`, and optionally `axis` (a list), `method`, `direction`, `samples`, `seed`, `set`,
+            `levels` (a list of AXIS=LEVEL,...), `group_size` (a list, 0 for a channel).
     """
     yield Progress("loading", 0, 1)
-    report = yield from scan(
-        store,
-        load_workload(parameters["workload"]),
-        axes=parameters.get("axis") or ("sparsity", "bits"),
-        method=parameters.get("method") or "fisher",
-        direction=parameters.get("direction") or "only-this",
-        n_samples=parameters.get("samples"),
-        seed=parameters.get("seed") or 0,
-        sampling=parameters.get("set"),
-    )
-    return {"signature": report.scan.signature, "n_new": report.n_new, "n_scores": len(report.scores)}
+    report = yield from _asked(store, parameters)
+    return {
+        "signature": report.scan.signature,
+        "n_new": report.n_new,
+        "n_scores": len(report.scores),
+        "seconds": report.seconds,
+    }
+
+
+def report_of(store: Store, parameters: Mapping[str, Any], result: Mapping[str, Any]) -> ScanReport:
+    """The report of a scan that a job carried out, from what is kept."""
+    found = finished(_asked(store, parameters), ignore)
+    own = {name: result[name] for name in ("n_new", "seconds") if name in result}
+    return found.model_copy(update=own)
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Refuse what no scan could be carried out with.
+
+    Raises:
+        GenCompError: a workload that does not exist, or a value that is out of range.
+    """
+    workload = load_workload(parameters["workload"])
+    options_for(**_levels_of(parameters))
+    scan_request(workload, **_request_of(parameters))
+
+
+def _asked(store: Store, parameters: Mapping[str, Any]) -> Generator[Progress, None, ScanReport]:
+    return scan(store, load_workload(parameters["workload"]), **_levels_of(parameters), **_request_of(parameters))
+
+
+def _levels_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "axes": tuple(parameters.get("axis") or ("sparsity", "bits")),
+        "levels": read_levels(parameters.get("levels") or ()),
+        "group_sizes": [size or None for size in parameters.get("group_size") or (0,)],
+    }
+
+
+def _request_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "method": parameters.get("method") or "fisher",
+        "direction": parameters.get("direction") or "only-this",
+        "n_samples": parameters.get("samples"),
+        "seed": parameters.get("seed") or 0,
+        "sampling": parameters.get("set"),
+    }
 
 
 def _begun(workload: Workload, request: ScanRequest, measured: "object") -> Scan:

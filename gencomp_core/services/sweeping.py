@@ -8,13 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from gencomp_core.analysis.configuration import Configuration
 from gencomp_core.analysis.executors import workers
 from gencomp_core.analysis.grid import Grid
 from gencomp_core.analysis.judging import judge_for
-from gencomp_core.analysis.measurement import Shipped, make_request, measure_request, now
+from gencomp_core.analysis.measurement import Drawn, Shipped, draw_request, make_request, measure_drawn, now
 from gencomp_core.analysis.samples import Drawer
 from gencomp_core.analysis.sweep import Outcome, reason_of, spread
 from gencomp_core.analysis.sweep import sweep as carry_out
@@ -24,7 +24,6 @@ from gencomp_core.runtimes.registry import runtimes as known_runtimes
 from gencomp_core.services.measuring import kept_samples, measuring, untimed
 from gencomp_core.store import Failures, Store, Studies
 from gencomp_core.workloads import load_workload
-from gencomp_core.workloads.base import Workload
 
 log = logging.getLogger("gencomp")
 Steps = Generator[Progress, None, None]
@@ -136,19 +135,27 @@ def make(configuration: Configuration) -> Made:
     workload = load_workload(configuration.workload)
     request = _request(configuration)
     with threads(1):
-        _fill_dense_cache(workload, request)
         shipped = Shipped.of(workload, configuration.recipe, seed=configuration.seed)
-        measurement = _finished(measure_request(shipped, request))
+        measurement = measure_drawn(shipped, request, _drawn(shipped, request))
         return Made(measurement, dict([kept_samples(shipped, request)]))
 
 
-def _fill_dense_cache(workload: Workload, request: EvaluationRequest) -> None:
-    """Of several processes that need the same dense samples, one makes them and the others wait."""
+def _drawn(shipped: Shipped, request: EvaluationRequest) -> Drawn:
+    """Of several processes that need the same dense samples, one makes them; the others begin with their own."""
     folder = home() / "cache" / "dense"
     folder.mkdir(parents=True, exist_ok=True)
-    judge = judge_for(workload, request.extractor)
-    with FileLock(folder / f"{request.dense().signature}.lock"):
-        _finished(Drawer(workload, seed=request.seed, settings=request.settings, judge=judge).dense(request.n_samples))
+    guard = FileLock(folder / f"{request.dense().signature}.lock")
+    try:
+        guard.acquire(timeout=0)
+    except Timeout:
+        return _finished(draw_request(shipped, request, own_first=True, guard=guard))
+    try:
+        judge = judge_for(shipped.workload, request.extractor)
+        drawer = Drawer(shipped.workload, seed=request.seed, settings=request.settings, judge=judge)
+        _finished(drawer.dense(request.n_samples))
+    finally:
+        guard.release()
+    return _finished(draw_request(shipped, request))
 
 
 def _finished(steps: Generator[Progress, None, T]) -> T:

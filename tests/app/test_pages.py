@@ -32,6 +32,7 @@ PAGES = (
     "pareto",
     "compare",
     "studies",
+    "recover",
     "train",
     "lessons",
     "methods",
@@ -202,7 +203,7 @@ def no_demo_unless(request: pytest.FixtureRequest) -> None:
 def test_a_page_shows_real_measurements(page: str, workload: str, measured: Path) -> None:
     at = fine(open_page(page, workload=workload))
     assert not at.error
-    assert "yet" not in text_of(at) or page in ("explore", "export", "studies", "sensitivity")
+    assert "yet" not in text_of(at) or page in ("explore", "export", "studies", "recover", "sensitivity")
 
 
 # Empty states
@@ -620,7 +621,7 @@ class Navigated(PagesManager):
         super().__init__(*arguments, **options)
         PagesManager.uses_pages_directory = False
 app_test.PagesManager = Navigated
-for page in ("overview", "gallery", "pareto", "compare", "studies", "train", "methods", "export"):
+for page in ("overview", "gallery", "pareto", "compare", "studies", "recover", "train", "methods", "export"):
     at = AppTest.from_file("app.py", default_timeout=60)
     at.session_state["workload"] = "fashion-vae"
     if page != "overview":

@@ -68,6 +68,11 @@ def test_a_budget_gives_a_plan_that_can_be_picked(scanned: Path) -> None:
     at.button(key="explore.pick_plan").click()
     at = fine(at.run())
     assert f"The picked configuration ({Recipe.from_dict(found.recipe).title()}) is beyond these sliders" in text_of(at)
+    planned = Recipe.from_dict(found.recipe).to_yaml().strip()
+    assert [shown.value for shown in at.code].count(planned) == 2  # of the controls, and of the plan below
+    at.slider(key="explore.sparsity").set_value(30)
+    at = fine(at.run())
+    assert [shown.value for shown in at.code].count(planned) == 1  # a slider that moves starts anew
 
 
 @pytest.mark.parametrize(

@@ -24,18 +24,10 @@ from tests.tiny import TinyGAN, TinyVerses, activations, quantization, recipe
 
 INT8 = recipe(quantization(8), activations())
 N = 60
-OTHERS = [name for name in runtimes if name != SIMULATING]
-
-
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Home that the tests of this file share, so that each model is converted once."""
-    return tmp_path_factory.mktemp("converted")
-
-
-@pytest.fixture(autouse=True)
-def _home(home: Path, converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENCOMP_HOME", str(converted))
+OTHERS = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "compile" else name for name in runtimes if name != SIMULATING
+]
+"""Compiling C++ takes half a minute."""
 
 
 @pytest.fixture

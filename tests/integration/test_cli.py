@@ -275,7 +275,7 @@ def test_a_measurement_is_made_once_and_then_read_from_the_store(run: Run, recip
     assert (timed["runtime"], timed["batch"]) == ("eager", 1)
     assert document["status"] == "measured"
     assert document["n_nonzero"] < document["n_params"]
-    assert "sampling" in first.err
+    assert "loading" in first.err
     again = run(*arguments, *store)
     assert again.document == document
     assert again.err == ""

@@ -71,3 +71,35 @@ def test_what_is_wrong_is_told_before_anything_is_scanned(run, arguments: list[s
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
     assert line in err
+
+
+def test_scan_plan_and_evaluate_are_jobs_like_the_others(run) -> None:  # type: ignore[no-untyped-def]
+    def listed() -> list[tuple[str, str]]:
+        return [(own["kind"], own["state"]) for own in json.loads(run("jobs", "--json")[1])]
+
+    scan = ("scan", NAME, "--samples", "2", "--levels", "bits=8,4", "--axis", "bits", "--json")
+    first = json.loads(run(*scan)[1])
+    assert first["n_new"] > 0
+    assert listed() == [("scan", "done")]
+    again = json.loads(run(*scan)[1])
+    assert (again["n_new"], again["signature"]) == (0, first["signature"])
+    evaluate = ("evaluate", NAME, "--samples", "50", "--json")
+    measured = json.loads(run(*evaluate)[1])
+    assert listed()[0] == ("evaluate", "done")
+    n_jobs = len(listed())
+    assert json.loads(run(*evaluate)[1]) == measured
+    assert len(listed()) == n_jobs  # what the store has is read, and is no job
+    assert run("plan", NAME, "--max-size", "1kB")[0] == 1
+    assert listed()[0] == ("plan", "failed")
+    command = json.loads(run("jobs", "--json")[1])[0]["command"]
+    assert command.endswith(f"plan {NAME} --max-size 1kB")
+
+
+def test_a_plan_under_operations_names_what_it_removes(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("plan", NAME, "--max-macs", "90%")
+    assert (code, out) == (1, "")
+    dense = json.loads(run("plan", NAME, "--max-macs", "1G", "--json")[1])["predicted"]["macs"]
+    code, out, _ = run("plan", NAME, "--max-macs", str(int(0.7 * dense)))
+    assert code == 0
+    assert "groups that share them" in out
+    assert "--max-macs binds" in out

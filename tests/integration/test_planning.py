@@ -156,7 +156,7 @@ def test_budgets_that_can_t_be_kept_name_the_nearest_that_can(store: Store) -> N
     assert plan(store, NAME, Budgets(size_bytes=nearest)).predicted.size_bytes == nearest
     with pytest.raises(PlanError, match=r"No plan keeps --max-size 20kB with --max-loss 0\.1FID .* --max-size at"):
         plan(store, NAME, Budgets(size_bytes=20_000, loss=Loss(value=0.1, unit="fid")))
-    with pytest.raises(PlanError, match=r"--max-macs must be at least .* got 1k\. Zeros"):
+    with pytest.raises(PlanError, match=r"--max-macs must be at least .* got 1k\. That is with three quarters"):
         plan(store, NAME, Budgets(macs=1000))
 
 

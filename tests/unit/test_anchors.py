@@ -58,6 +58,15 @@ def test_where_both_are_done_each_has_a_factor_of_its_own() -> None:
     assert known.of_layer("a", LayerOption(sparsity=0.5, bits=4)) == pytest.approx(1.0 * 10 + 2.0 * 3)
 
 
+def test_where_both_were_tried_together_that_is_what_they_cost() -> None:
+    both = LayerOption(sparsity=0.5, bits=4)
+    damages = {LayerOption(sparsity=0.5): 1.0, LayerOption(bits=4): 2.0, both: 3.0}
+    alone = [anchor(LayerOption(sparsity=0.5), 10.0), anchor(LayerOption(bits=4), 6.0)]
+    known = Damages.of(scores(damages), [*alone, anchor(both, 20.0)])
+    assert known.of_layer("a", both) == pytest.approx(20.0)
+    assert known.of_layer("a", LayerOption(bits=4)) == pytest.approx(6.0)
+
+
 @given(errors=st.lists(st.floats(0, 1e3), min_size=2, max_size=2))
 def test_anchored_damages_stay_monotone(errors: list[float]) -> None:
     tried = [
@@ -90,9 +99,9 @@ def test_errors_are_those_of_the_finished_samples() -> None:
     damages = Damages.of(scores_by_squared_error(workload, [*ZEROED, *ROUNDED, *BOTH]))
     found = finished(anchors_of(workload, damages, n_samples=16))
     tried = anchor_options(damages)
-    assert len(tried) == 4
+    assert [own.axis for own in tried] == ["sparsity"] * 2 + ["bits"] * 2 + ["joint"]
     assert {(own.layer, own.option) for own in found} == {(layer, option) for layer in ("0", "1") for option in tried}
-    first = next(own for own in found if own.layer == "1" and own.option.bits == tried[-1].bits)
+    first = next(own for own in found if own.layer == "1" and own.option == tried[3])
     stage = {"kind": "weight-quantization", "bits": first.option.bits, "layers": {"0": {"skip": True}}}
     dense, rounded = workload.model(workload.x), compress(workload, recipe(stage)).model(workload.x)
     assert first.error == pytest.approx(

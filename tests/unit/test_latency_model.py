@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from gencomp_core.analysis.break_even.chains import POINTS
 from gencomp_core.analysis.latency_model.layer_cost import LayerCosts, errors, size_of
-from gencomp_core.analysis.latency_model.layers import INT8, INT8_WEIGHTS, LayerWork, layer_table
+from gencomp_core.analysis.latency_model.layers import layer_table
 from gencomp_core.analysis.latency_model.model import GenerationCosts, MeasuredGeneration, fit_whole, left_out_errors
 from gencomp_core.analysis.latency_model.planning import option_ms
+from gencomp_core.analysis.latency_model.work import INT8, INT8_WEIGHTS, LayerWork
 from gencomp_core.analysis.measurement import Shipped
 from gencomp_core.errors import EvaluationError
 from gencomp_core.evaluate.cost import count_layer_macs

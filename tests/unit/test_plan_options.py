@@ -91,6 +91,7 @@ def test_what_the_scan_does_not_tell_is_not_predicted(stages: list[dict[str, obj
         ({"size": "500kB"}, {"size_bytes": 500_000}),
         ({"size": "1.5 MiB"}, {"size_bytes": 1_572_864}),
         ({"latency": "20ms"}, {"latency_ms": 20.0}),
+        ({"latency": "3"}, {"latency_ms": 3.0}),
         ({"latency": "1.5s"}, {"latency_ms": 1500.0}),
         ({"macs": "50M"}, {"macs": 50_000_000}),
         ({"loss": "10%"}, {"loss": Loss(value=0.1)}),
@@ -98,14 +99,14 @@ def test_what_the_scan_does_not_tell_is_not_predicted(stages: list[dict[str, obj
     ],
 )
 def test_amounts_are_read_with_their_units(typed: dict[str, str], read: dict[str, object]) -> None:
-    found = read_budgets(**typed, metric="fid").model_dump(exclude_none=True)
+    found = read_budgets(**typed, metric="fid").model_dump(exclude_none=True, exclude={"runtime", "batch"})
     assert found == {name: value.model_dump() if isinstance(value, Loss) else value for name, value in read.items()}
 
 
 @pytest.mark.parametrize(
     "typed",
     [{"size": text} for text in ("", "0", "-3MB", "inf", "5q", "big")]
-    + [{"latency": text} for text in ("20", "0ms", "1e999ms", "20kB")]
+    + [{"latency": text} for text in ("0ms", "1e999ms", "20kB")]
     + [{"macs": text} for text in ("50MB", "-1", "1e999")]
     + [{"loss": text} for text in ("0.1", "2BLEU", "0%", "-5%", "%")],
 )

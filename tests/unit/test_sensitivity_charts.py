@@ -12,13 +12,18 @@ MATRIX = pd.DataFrame(
 )
 
 
-def test_every_known_cell_has_a_marker_that_tells_layer_and_level() -> None:
+def test_every_known_cell_has_a_marker_that_tells_its_layer() -> None:
     heat, markers = damage_heatmap(MATRIX, unit="nats", x_title="level").data
     assert (heat.type, markers.type) == ("heatmap", "scatter")
-    assert [tuple(own) for own in markers.customdata] == [
+    assert [own[0] for own in markers.customdata] == ["a", "a", "b.c", "b.c", "d"]
+    assert list(zip(markers.y, markers.x, strict=True)) == [
         ("a", "8 bits"), ("a", "2 bits"), ("b.c", "8 bits"), ("b.c", "2 bits"), ("d", "8 bits"),
     ]  # fmt: skip
-    assert list(markers.y) == ["a", "a", "b.c", "b.c", "d"]
+
+
+def test_cells_that_are_all_alike_say_so_once() -> None:
+    markers = damage_heatmap(MATRIX.iloc[:1], unit="nats", x_title="level").data[1]
+    assert (markers.marker.symbol, markers.marker.opacity) == ("square", 0)
 
 
 def test_what_is_not_finite_is_white_and_marked() -> None:

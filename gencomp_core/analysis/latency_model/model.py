@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from gencomp_core.analysis.latency_model.layer_cost import LayerCosts, Size
-from gencomp_core.analysis.latency_model.layers import LayerWork, Table
+from gencomp_core.analysis.latency_model.work import LayerWork, Table
 from gencomp_core.errors import EvaluationError
 from gencomp_core.records import Estimate
 from gencomp_core.records.machines import MachineProfile, WholeFit

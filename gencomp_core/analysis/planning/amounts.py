@@ -10,7 +10,7 @@ from gencomp_core.records.plans import OPTION_OF, BudgetName, Budgets, Loss, Pla
 
 _SIZES = TypeAdapter(ByteSize)
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]*)\s*")
-_MS = {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
+_MS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _MACS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 _EXAMPLES: dict[BudgetName, str] = {"size_bytes": "500kB", "latency_ms": "20ms", "macs": "50M", "loss": "10%"}
 _UNITS = {"size_bytes": (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)), "macs": (("G", 1e9), ("M", 1e6), ("k", 1e3))}

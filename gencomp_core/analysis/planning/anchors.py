@@ -30,7 +30,7 @@ def anchors_of(
     workload: Workload, damages: Damages, *, n_samples: int = N_SAMPLES, seed: int = 0
 ) -> Generator[Progress, None, tuple[Anchor, ...]]:
     """Errors of the finished samples for two options of each kind of each layer that was scanned."""
-    error_of = _EndToEnd(workload, n_samples, seed=seed)
+    error_of = EndToEnd(workload, n_samples, seed=seed)
     layers = list(damages.layers)
     tried = anchor_options(damages)
     found = []
@@ -48,21 +48,22 @@ def anchors_of(
 
 
 def anchor_options(damages: Damages) -> list[LayerOption]:
-    """A mild and a harsh option of rounding, and of zeroing, by their damage over all layers."""
+    """A mild and a harsh option of zeroing, of rounding, and of both together, by their damage over all layers."""
     totals: dict[LayerOption, float] = {}
     for layer in damages.layers.values():
         for option, damage in layer.scored.items():
             totals[option] = totals.get(option, 0.0) + damage
     zeroed = [own for own in totals if own.bits is None and not own.pruning_ratio]
     rounded = [own for own in totals if own.bits is not None and not own.sparsity]
+    both = [own for own in totals if own.bits is not None and own.sparsity]
     chosen: dict[LayerOption, None] = {}
-    for kind in (zeroed, rounded):
+    for kind in (zeroed, rounded, both):
         ordered = sorted(kind, key=totals.__getitem__)
         chosen |= {ordered[int(part * len(ordered))]: None for part in (MILD, HARSH) if ordered}
     return list(chosen)
 
 
-class _EndToEnd:
+class EndToEnd:
     """Error of samples of the same seeds against the dense model's; of texts, KL along calibration sentences."""
 
     def __init__(self, workload: Workload, n_samples: int, *, seed: int) -> None:

@@ -5,7 +5,7 @@ interpolated; pruning and rounding that were not scored together add up. Damages
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -77,18 +77,27 @@ class LayerDamage:
         """Damages scaled to what options of the same kind were found to cost.
 
         The factor is straight in the logarithm between tried options, by their damage, and the same beyond them.
-        Zeroing and rounding have factors of their own; where both are done, each has its share of the damage.
+        Zeroing and rounding have factors of their own. Where both are done each has its share of the damage, and the
+        whole a factor of its own, where it was tried.
         """
         known = {option: error for option, error in tried.items() if self.scored.get(option, 0.0) > 0 and error > 0}
         if not known:
             return self
         zeroing = _factors({self.scored[own]: error for own, error in known.items() if own.bits is None})
-        rounding = _factors({self.scored[own]: error for own, error in known.items() if own.bits is not None})
-        scaled = []
-        for option, damage in self.scored.items():
+        alone = {own: error for own, error in known.items() if own.bits is not None and not own.sparsity}
+        rounding = _factors({self.scored[own]: error for own, error in alone.items()})
+
+        def by_shares(option: LayerOption) -> float:
+            damage = self.scored[option]
             of_zeros = min(damage, self.of(LayerOption(sparsity=option.sparsity)) or 0.0)
             of_zeros = damage if option.bits is None else of_zeros
-            scaled.append(of_zeros * zeroing(of_zeros) + (damage - of_zeros) * rounding(damage - of_zeros))
+            return of_zeros * zeroing(of_zeros) + (damage - of_zeros) * rounding(damage - of_zeros)
+
+        together = _factors({by_shares(own): error for own, error in known.items() if own.bits and own.sparsity})
+        scaled = []
+        for option in self.scored:
+            found = by_shares(option)
+            scaled.append(found * together(found) if option.bits and option.sparsity else found)
         options = list(self.scored)
         return LayerDamage(dict(zip(options, map(float, monotone(options, scaled)), strict=True)))
 
@@ -132,10 +141,12 @@ class Damages:
     Attributes:
         layers: by layer name.
         method: how the scan asked.
+        inputs: what rounding the input of a layer does, by layer; others can't be rounded.
     """
 
     layers: Mapping[str, LayerDamage]
     method: ScanMethod
+    inputs: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -165,6 +176,10 @@ class Damages:
 
     def of_layer(self, layer: str, option: LayerOption) -> float | None:
         """Damage of an option of a layer; None where that is not known."""
+        if option.activation_bits is not None:
+            of_weights = self.of_layer(layer, option.model_copy(update={"activation_bits": None}))
+            of_inputs = self.inputs.get(layer)
+            return None if of_weights is None or of_inputs is None else of_weights + of_inputs
         if option.is_nothing:
             return 0.0
         known = self.layers.get(layer)

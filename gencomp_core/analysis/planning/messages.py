@@ -10,13 +10,20 @@ _WHY = {
     "macs": " Zeros and rounded weights are multiplied like others: put channel-pruning into the recipe to save any.",
     "latency_ms": " Zeros and rounded weights take as long in eager: remove channels, or take another runtime.",
 }
+_WHY_NARROW = {
+    "macs": " That is with three quarters of all channels gone, as far as they can go.",
+    "latency_ms": " That is with three quarters of channels gone and integers where they pay. Try another runtime.",
+}
 
 
-def impossible(budgets: Budgets, nearest: Mapping[BudgetName, float], *, dense_quality: float | None) -> PlanError:
+def impossible(
+    budgets: Budgets, nearest: Mapping[BudgetName, float], *, dense_quality: float | None, narrows: bool = False
+) -> PlanError:
     """What stands against budgets that no choice keeps.
 
     Args:
         nearest: the least that each budget must be while the others hold; those that alone are not enough are missing.
+        narrows: channels were among the options.
     """
     given: dict[BudgetName, float] = dict(budgets.given)
     loss = budgets.loss
@@ -36,7 +43,7 @@ def impossible(budgets: Budgets, nearest: Mapping[BudgetName, float], *, dense_q
         got = amount_text(name, given[name], unit=unit)
         return PlanError(
             f"{OPTION_OF[name]} must be at least {least(name)} with these options, got {got}."
-            f"{_WHY.get(name, ' Allow that much, or scan harsher options.')}",
+            f"{(_WHY_NARROW if narrows else _WHY).get(name, ' Allow that much, or scan harsher options.')}",
             nearest.items(),
         )
     if not nearest:

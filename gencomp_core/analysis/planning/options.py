@@ -1,30 +1,45 @@
 """Between recipes and options of layers: a recipe for a choice, and the choice that a recipe stands for. No torch."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from gencomp_core.recipes.activations import ActivationQuantization
 from gencomp_core.recipes.pruning import MagnitudePruning
 from gencomp_core.recipes.quantization import WeightQuantization
 from gencomp_core.recipes.recipe import Recipe
 from gencomp_core.recipes.stage import Stage
+from gencomp_core.recipes.structure import ChannelPruning
 from gencomp_core.records import LayerOption
+from gencomp_core.records.speed import WidthGroup
 
 T = TypeVar("T", bound=Hashable)
 _QUANTIZATION = ("bits", "group_size", "symmetric", "clipping")
 
+ROUNDED_INPUTS: dict[str, Any] = {"bits": 8, "observer": "mse"}
+"""How inputs are rounded where a plan asks for it."""
 
-def recipe_of(choice: Mapping[str, LayerOption]) -> Recipe:
-    """The shortest recipe that does to each layer what was chosen: prune within layers, then round to nearest.
+
+def recipe_of(
+    choice: Mapping[str, LayerOption],
+    *,
+    groups: Sequence[WidthGroup] = (),
+    removed: Mapping[str, int] | None = None,
+    inputs: Iterable[str] = (),
+) -> Recipe:
+    """The shortest recipe that does to each layer what was chosen: remove channels, zero, round to nearest.
 
     What most layers share stands in the stage, the rest in its overrides.
 
     Args:
         choice: option by layer name, for every compressible layer.
+        groups: channels that can be removed.
+        removed: shares that go, by group.
+        inputs: layers whose inputs can be rounded.
     """
     sparsities = {name: option.sparsity or None for name, option in choice.items()}
     formats = {name: _format(option) for name, option in choice.items()}
-    stages: list[Stage] = []
+    stages: list[Stage] = [removal_of(groups, removed)] if removed and any(removed.values()) else []
     if any(sparsities.values()):
         usual = _most_common(list(sparsities.values()))
         exceptions = {n: _skipped({"sparsity": own}, own) for n, own in sparsities.items() if own != usual}
@@ -34,17 +49,48 @@ def recipe_of(choice: Mapping[str, LayerOption]) -> Recipe:
         own_fields = {n: dict(own or ()) for n, own in formats.items() if own != base}
         overrides = {n: _skipped(_difference(dict(base), own), own) for n, own in own_fields.items()}
         stages.append(WeightQuantization(**_fields(dict(base)), layers=overrides))
+    rounded = {name for name, option in choice.items() if option.activation_bits is not None}
+    if rounded:
+        skipped: dict[str, dict[str, Any]] = {name: {"skip": True} for name in inputs if name not in rounded}
+        stages.append(ActivationQuantization(**ROUNDED_INPUTS, layers=skipped))
     return Recipe(stages=tuple(stages))
 
 
-def options_of(recipe: Recipe, layers: Sequence[str]) -> dict[str, LayerOption] | str:
+def removal_of(groups: Sequence[WidthGroup], removed: Mapping[str, int]) -> ChannelPruning:
+    """The stage that removes shares of groups, by Taylor's criterion and with the refit.
+
+    Args:
+        groups: all that can shrink: those that stay whole are told so.
+        removed: shares that go, by group; at least one of at least one.
+    """
+    ratios = [removed.get(group.name, 0) / group.n_steps for group in groups]
+    usual = _most_common([ratio or None for ratio in ratios])
+    own = {
+        maker: {"pruning_ratio": ratio}
+        for group, ratio in zip(groups, ratios, strict=True)
+        if ratio != usual
+        for maker in group.makers
+    }
+    return ChannelPruning(pruning_ratio=usual, importance="taylor", layers=own)
+
+
+def options_of(recipe: Recipe, layers: Sequence[str], *, inputs: Iterable[str] = ()) -> dict[str, LayerOption] | str:
     """What a recipe does to each layer, or why that can't be told without its weights.
 
     Args:
         layers: names of all compressible layers.
+        inputs: layers whose inputs were tried rounded; without any, rounded inputs can't be told.
     """
     found = dict.fromkeys(layers, LayerOption())
+    known = set(inputs)
     for stage in recipe.stages:
+        if known and _is_like_tried(stage):
+            for name in known & found.keys():
+                if (own := stage.for_layer(name)) is not None:
+                    if not _is_like_tried(own):
+                        return "Inputs of other widths than 8 bits are not predicted."
+                    found[name] = found[name].model_copy(update={"activation_bits": 8})
+            continue
         if reason := _untold(stage):
             return reason
         for name in layers:
@@ -72,6 +118,13 @@ def _after(option: LayerOption, own: Stage) -> LayerOption | str:
     if option.bits is not None:
         return "Weights that are rounded twice are not predicted."
     return option.model_copy(update={name: getattr(own, name) for name in _QUANTIZATION})
+
+
+def _is_like_tried(stage: Stage) -> bool:
+    """Whether inputs are rounded as they were tried; how a range is found makes little difference at 8 bits."""
+    if not isinstance(stage, ActivationQuantization) or stage.mode != "static" or stage.bits != 8:
+        return False
+    return stage.keep_ends and stage.steps == "all" and stage.observer != "percentile"
 
 
 def _untold(stage: Stage) -> str | None:

@@ -9,8 +9,8 @@ from gencomp_core.analysis.planning import knapsack
 from gencomp_core.analysis.planning.amounts import round_up
 from gencomp_core.analysis.planning.instance import Chosen, Instance, Total
 from gencomp_core.analysis.planning.messages import impossible
-from gencomp_core.analysis.planning.options import recipe_of
-from gencomp_core.analysis.planning.solving import about_best, best_choice, uncounted
+from gencomp_core.analysis.planning.places import Places, about_best_place, best_place, places_of
+from gencomp_core.analysis.planning.solving import uncounted
 from gencomp_core.errors import PlanError
 from gencomp_core.records.plans import PLANNER_VERSION, BudgetName, Budgets, LayerChoice, Plan, ShadowPrice
 
@@ -32,19 +32,23 @@ def make_plan(instance: Instance, budgets: Budgets) -> Plan:
     started = time.perf_counter()
     minimise: Total = "damage" if budgets.loss is None else "size_bytes"
     limits = _limits(instance, budgets)
-    best = best_choice(instance, minimise, limits)
-    if best is None:
+    places = places_of(instance, limits)
+    found = best_place(places, minimise, limits)
+    if found is None:
         dense = instance.quality.dense if instance.quality else None
-        raise impossible(budgets, _nearest(instance, limits), dense_quality=dense)
+        nearest = _nearest(places, limits)
+        raise impossible(budgets, nearest, dense_quality=dense, narrows=instance.widths is not None)
+    instance, best = found
     solve_seconds = time.perf_counter() - started
-    prices = tuple(_shadow_prices(instance, minimise, limits, best.options, budgets))
+    prices = tuple(_shadow_prices(places, instance, minimise, limits, best.options, budgets))
     return Plan(
         workload=instance.prices.workload,
         weights_hash=instance.prices.weights_hash,
         budgets=budgets,
         minimised="damage" if minimise == "damage" else "size_bytes",
-        recipe=recipe_of(instance.choice(best.options)).to_dict(),
+        recipe=instance.recipe(best.options).to_dict(),
         layers=tuple(_layers(instance, best.options)),
+        removed=_removed(instance),
         predicted=instance.prediction(best.options),
         binding=tuple(own.budget for own in prices),
         shadow_prices=prices,
@@ -54,6 +58,12 @@ def make_plan(instance: Instance, budgets: Budgets) -> Plan:
         unscored=tuple(own.layer for own in instance.prices.layers if own.layer not in instance.damages.layers),
         signature=_signature(instance, budgets),
     )
+
+
+def _removed(instance: Instance) -> dict[str, float]:
+    """Part of each group of channels that goes."""
+    steps = {group.name: group.n_steps for group in instance.widths.groups} if instance.widths else {}
+    return {name: n / steps[name] for name, n in instance.narrowing.removed.items()}
 
 
 def check_given(budgets: Budgets) -> None:
@@ -97,14 +107,15 @@ def _damage_at(instance: Instance, budgets: Budgets, more: float) -> float:
     return instance.quality.damage_at(budgets.loss.absolute(instance.quality.dense) + more)
 
 
-def _nearest(instance: Instance, limits: Mapping[Total, float]) -> dict[BudgetName, float]:
+def _nearest(places: Places, limits: Mapping[Total, float]) -> dict[BudgetName, float]:
     """The least that each budget must be while the others hold; those that alone don't help are missing."""
     nearest: dict[BudgetName, float] = {}
     for name in limits:
-        found = best_choice(instance, name, {other: limit for other, limit in limits.items() if other != name})
+        found = best_place(places, name, {other: limit for other, limit in limits.items() if other != name})
         if found is None:
             continue
-        least = instance.total(name, found.options)
+        instance, choice = found
+        least = instance.total(name, choice.options)
         if name == "damage":
             assert instance.quality is not None
             nearest["loss"] = instance.quality.loss(least)[0]
@@ -114,7 +125,7 @@ def _nearest(instance: Instance, limits: Mapping[Total, float]) -> dict[BudgetNa
 
 
 def _shadow_prices(
-    instance: Instance, minimise: Total, limits: Mapping[Total, float], chosen: Chosen, budgets: Budgets
+    places: Places, instance: Instance, minimise: Total, limits: Mapping[Total, float], chosen: Chosen, budgets: Budgets
 ) -> Iterator[ShadowPrice]:
     """What a tenth more of each budget that binds buys, from solving again with it."""
     now, damage, size = (instance.total(name, chosen) for name in (minimise, "damage", "size_bytes"))
@@ -130,12 +141,15 @@ def _shadow_prices(
             more = {**limits, name: limit + step}
         if minimise == "size_bytes":
             more.pop("size_bytes", None)
-        if not _binds(instance, minimise, limits, name, now, offset):
+        if not _binds(places, minimise, limits, name, now, offset):
             continue
-        found = about_best(instance, minimise, more, offset=offset, gap=ROUGH)
-        if found is None or instance.total(minimise, found.options) >= now:  # options lie further apart than the step
-            found = knapsack.Choice(tuple(chosen), 0.0)
-        less = damage - instance.total("damage", found.options)
+        found = about_best_place(places, minimise, more, offset=offset, gap=ROUGH)
+        if (
+            found is None or found[0].total(minimise, found[1].options) >= now
+        ):  # options lie further apart than the step
+            found = instance, knapsack.Choice(tuple(chosen), 0.0)
+        there, choice = found
+        less = damage - there.total("damage", choice.options)
         better = None
         if instance.quality is not None:
             better = instance.quality.loss(damage)[0] - instance.quality.loss(damage - less)[0]
@@ -144,17 +158,17 @@ def _shadow_prices(
             step=step,
             damage=less,
             quality=better,
-            saved_bytes=round(size - instance.total("size_bytes", found.options)) if minimise == "size_bytes" else None,
+            saved_bytes=round(size - there.total("size_bytes", choice.options)) if minimise == "size_bytes" else None,
         )
 
 
 def _binds(
-    instance: Instance, minimise: Total, limits: Mapping[Total, float], name: Total, now: float, offset: float
+    places: Places, minimise: Total, limits: Mapping[Total, float], name: Total, now: float, offset: float
 ) -> bool:
     """Whether the plan would be better without a budget."""
     others = {other: limit for other, limit in limits.items() if other != name and other != minimise}
-    found = about_best(instance, minimise, others, offset=offset, gap=ROUGH)
-    return found is not None and now - instance.total(minimise, found.options) > LEAST_GAIN * now
+    found = about_best_place(places, minimise, others, offset=offset, gap=ROUGH)
+    return found is not None and now - found[0].total(minimise, found[1].options) > LEAST_GAIN * now
 
 
 def _layers(instance: Instance, chosen: Chosen) -> Iterator[LayerChoice]:

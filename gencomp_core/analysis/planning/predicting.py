@@ -39,7 +39,8 @@ def predict(instance: Instance, recipe: Recipe) -> Prediction | str:
 
     Bytes are exact where every layer's option was priced. Otherwise they lie between the priced options next to it.
     """
-    choice = options_of(recipe, [layer.layer for layer in instance.prices.layers])
+    inputs = instance.damages.inputs if instance.latency is not None else {}
+    choice = options_of(recipe, [layer.layer for layer in instance.prices.layers], inputs=inputs)
     if isinstance(choice, str):
         return choice
     damage = instance.damages.total(choice)
@@ -47,11 +48,15 @@ def predict(instance: Instance, recipe: Recipe) -> Prediction | str:
         return damage
     size, is_exact = _size(instance, choice)
     latency = instance.latency
+    ms = None
+    if latency is not None:
+        ms = latency.other_ms + sum(latency.ms_of(layer, own) for layer, own in choice.items())
+    n_rounded = sum(own.activation_bits is not None for own in choice.values())
     return Prediction(
-        size_bytes=size,
-        size_is_exact=is_exact,
+        size_bytes=round(size + n_rounded * instance.input_bytes),
+        size_is_exact=is_exact and not n_rounded,
         macs=instance.prices.macs,
-        latency_ms=latency and latency.other_ms + sum(latency.ms_of(layer, own) for layer, own in choice.items()),
+        **instance.latency_fields(ms),
         damage=damage,
         quality=instance.quality.quality(damage) if instance.quality else None,
         note="" if instance.quality else NO_QUALITY,
@@ -81,7 +86,7 @@ def _size(instance: Instance, choice: dict[str, LayerOption]) -> tuple[int, bool
     chosen, more, is_exact = [], 0.0, True
     for layer in instance.prices.layers:
         priced = {own.option: own.footprint for own in layer.options}
-        option = choice[layer.layer]
+        option = choice[layer.layer].model_copy(update={"activation_bits": None})
         if option in priced:
             chosen.append(priced[option])
             continue

@@ -55,6 +55,25 @@ def options_for(
     return list(dict.fromkeys(found))
 
 
+def read_levels(pairs: Sequence[str]) -> dict[str, list[float]]:
+    """Levels by axis, from AXIS=LEVEL,LEVEL,... as typed.
+
+    Raises:
+        EvaluationError: another axis, or what is no number.
+    """
+    levels: dict[str, list[float]] = {}
+    for pair in pairs:
+        axis, _, text = pair.partition("=")
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if axis not in ("sparsity", "bits", "pruning_ratio") or not numbers:
+            raise EvaluationError(f"--levels must be AXIS=LEVEL,LEVEL,..., got {pair!r}. Write for example bits=8,4,3.")
+        levels[axis] = numbers
+    return levels
+
+
 def recipe_of(option: LayerOption, layers: Collection[str], *, direction: Direction = "only-this") -> Recipe:
     """Recipe that does an option to these layers and nothing else, or to all but these.
 
