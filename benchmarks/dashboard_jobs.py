@@ -1,0 +1,144 @@
+"""More of the dashboard's criteria: predictions, jobs, many moves and many measurements (A6, A11 to A13, A23, A24).
+
+Run as `python -m benchmarks.dashboard_jobs`; prints one Markdown table, as `benchmarks.dashboard` does.
+"""
+
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from benchmarks.dashboard import fact, row, slide, timed
+from gencomp_core.services import library
+from gencomp_core.store import Store
+from tools.browser import chromium, dashboard, settled
+
+N_MOVES = 200
+N_MEASUREMENTS = 10_000
+VALUES = "[data-testid=stMetricValue]"
+UNDER_WAY = re.compile("^(?!.*its process is starting).+")
+
+
+def predicted(page: Page, address: str) -> None:
+    """A6: affine 7-bit weights are not on record; the first tile is the predicted file."""
+    page.goto(f"{address}/explore?workload=fashion-vae&explore.bits=7&explore.sparsity=5&explore.affine=true")
+    page.wait_for_selector("[data-testid=stImage] img", timeout=60_000)
+    page.wait_for_timeout(15_000)  # what fills in behind
+    spent = []
+    for _ in range(9):
+        before = page.locator(VALUES).first.inner_text()
+
+        def act(before: str = before) -> None:
+            slide(page, "Sparsity", "ArrowRight")
+            page.wait_for_function(
+                "([where, before]) => document.querySelector(where)?.innerText !== before", arg=[VALUES, before]
+            )
+
+        spent.append(timed(act))
+        settled(page)
+        page.wait_for_timeout(500)
+    row("A6", "slider to predicted bytes, latency, quality", spent, "ms", "≤ 400")
+
+
+def jobs_rows(browser: Browser, page: Page, address: str) -> None:
+    """A11 to A13: a quick sweep is started, looked at from elsewhere and cancelled, seven times."""
+    starts, elsewhere, cancelled = [], [], []
+    told = "[data-testid=stProgress]"
+    for _ in range(7):
+        page.goto(f"{address}/studies?workload=fashion-vae")
+        button = page.get_by_role("button", name=re.compile("Start on|Resume")).first
+        button.wait_for()
+        settled(page)
+
+        def begin(button: Locator = button) -> None:
+            button.click()
+            page.locator(told).filter(has_text=UNDER_WAY).wait_for(timeout=60_000)
+
+        starts.append(timed(begin))
+        context = browser.new_context()
+        other = context.new_page()
+        elsewhere.append(timed(lambda other=other: (other.goto(page.url), other.wait_for_selector(told))))
+        context.close()
+        page.wait_for_timeout(1500)
+
+        def stop() -> None:
+            page.get_by_role("button", name="Cancel").click()
+            page.locator(".stMarkdownBadge:visible").filter(has_text="cancelled").first.wait_for(timeout=60_000)
+
+        cancelled.append(timed(stop))
+    row("A11", "start of a job to its first progress", starts, "ms", "≤ 2000")
+    row("A12", "the link in another browser to the job's progress", elsewhere, "ms", "≤ 3000")
+    row("A13", "cancel to stopped", cancelled, "ms", "≤ 5000")
+
+
+def many_moves(page: Page, address: str, pid: int) -> None:
+    """A23: memory of the server before and after."""
+    page.goto(f"{address}/explore?workload=fashion-vae&explore.bits=8")
+    page.wait_for_selector("[data-testid=stImage] img")
+    settled(page)
+    for turn in range(20):
+        _there_and_back(page, turn)
+    before = psutil.Process(pid).memory_info().rss
+    for turn in range(N_MOVES):
+        _there_and_back(page, turn)
+    grown = (psutil.Process(pid).memory_info().rss - before) / 1e6
+    fact("A23", f"server memory after {N_MOVES} more moves", f"{grown:+.0f} MB", "≤ 100 MB")
+
+
+def _there_and_back(page: Page, turn: int) -> None:
+    slide(page, "Bits per weight", "ArrowRight" if turn // 6 % 2 == 0 else "ArrowLeft")
+    page.wait_for_timeout(30)
+    settled(page)
+
+
+def many_measurements(browser: Browser) -> None:
+    """A24: one measurement under ten thousand seeds and qualities, all under the same conditions."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        store = Store(f"sqlite:///{home}/store.db")
+        library.add_demo(store)
+        rows = [row for row in store.rows("fashion-vae") if not row["is_dense"]]
+        source = store.measurement(rows[0]["signature"])
+        assert source is not None
+        copies = [
+            source.model_copy(update={"signature": f"{number:016x}", "size_bytes": source.size_bytes + number})
+            for number in range(N_MEASUREMENTS)
+        ]
+        store.save_many(copies, {}, origin="local")
+        with dashboard(home) as running:
+            page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+            address = f"{running.address}/pareto?workload=fashion-vae"
+            spent = []
+            for _ in range(8):
+                started = time.perf_counter()
+                page.goto(address)
+                page.wait_for_selector(".scatterlayer .points path", timeout=120_000)
+                spent.append(1000 * (time.perf_counter() - started))
+                settled(page)
+            row("A24", f"frontier page with {store.count():,} measurements", spent[1:], "ms", "≤ 1500")
+
+
+def main() -> None:
+    """Print the table."""
+    print("| # | what | median | p95 | n | unit | aim |\n|---|---|---|---|---|---|---|")
+    with sync_playwright() as play:
+        browser = chromium(play)
+        if browser is None:
+            raise SystemExit("this benchmark needs Debian's chromium: apt-get install chromium")
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, dashboard(Path(home)) as running:
+            page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+            page.goto(running.address)
+            page.wait_for_selector("h1")
+            settled(page)
+            many_moves(page, running.address, running.process.pid)
+            jobs_rows(browser, page, running.address)
+            predicted(page, running.address)
+        many_measurements(browser)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
