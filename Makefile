@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: run test check fix demo ablations methods assets bench slow clean
+.PHONY: run test check fix demo ablations methods screens assets bench slow clean
 
 run: $(VENV)/.run
 	$(BIN)/streamlit run app.py --server.port $(PORT)
@@ -39,6 +39,9 @@ ablations: $(VENV)/.run
 methods: $(VENV)/.run
 	$(BIN)/python -m tools.record_methods
 	$(BIN)/python -m tools.make_checksums
+
+screens: $(VENV)/.dev
+	$(BIN)/python -m tools.screens
 
 assets: $(VENV)/.run
 	$(BIN)/python -m tools.make_assets

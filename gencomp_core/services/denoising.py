@@ -10,7 +10,7 @@ import torch
 from gencomp_core.analysis.denoising import denoising_states, divergence
 from gencomp_core.charts.tiles import tile
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.services.preview import at_work, variant_of
+from gencomp_core.services.preview import for_a_page, variant_of
 from gencomp_core.workloads import load_workload
 from gencomp_core.workloads.base import complete_settings, to_pixels
 
@@ -53,6 +53,9 @@ def _denoising(workload: str, recipe: Recipe) -> Denoising:
 @lru_cache(maxsize=16)
 def _states(workload: str, recipe: Recipe) -> torch.Tensor:
     loaded = load_workload(workload)
-    with at_work():
+
+    def sample() -> torch.Tensor:
         model = loaded.model if recipe.is_dense else variant_of(workload, recipe).model
         return denoising_states(loaded, model, N_SAMPLES, seed=0, settings=complete_settings(loaded))
+
+    return for_a_page(sample)

@@ -5,12 +5,12 @@ Nothing here is kept in the store: a preview is fake-quantized and judged on few
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ SHORT_TURN = 5
 YIELD_S = 0.005
 QUIET_S = 1.2
 Shown = np.ndarray | tuple[str, ...]
+T = TypeVar("T")
 _computing = threading.Lock()  # one computation at a time: two would only take turns on the same cores
 _behind = Background()
 _sampler = ThreadPoolExecutor(1, thread_name_prefix="preview")  # a new thread would start its OpenMP pool anew
@@ -108,11 +109,10 @@ def variant_of(workload: str, recipe: Recipe) -> Variant:
     return _variant(workload, recipe)
 
 
-@contextmanager
-def at_work() -> Iterator[None]:
-    """The block computes for a page: it goes before what fills in behind, and alone."""
+def for_a_page(work: Callable[[], T]) -> T:
+    """Compute for a page that waits: before what fills in behind, alone, and in the thread whose pool is warm."""
     with _pages.first(), _computing:
-        yield
+        return _sampler.submit(work).result()
 
 
 @lru_cache(maxsize=16)
