@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from gencomp_core.charts.theme import bytes_text
+from gencomp_core.charts.theme import bytes_text, count_text
 from gencomp_core.records import Measurement
 from gencomp_core.services.comparing import SAME
 from pages._widgets import ARROWS, fidelity_tile, quality_tile, size_tile, status_badge
@@ -45,11 +45,16 @@ def figure_table(table: pd.DataFrame) -> None:
             "figure": table["figure"] + table["better"].map(lambda better: f" {ARROWS[better]}"),
             "A": [_text(name, value) for name, value in zip(table["figure"], table["a"], strict=True)],
             "B": [_text(name, value) for name, value in zip(table["figure"], table["b"], strict=True)],
-            "B minus A": [f"{value:+,.4g}" for value in table["change"]],
+            "B minus A": [
+                ("−" if value < 0 else "+") + _text(name, abs(value))
+                for name, value in zip(table["figure"], table["change"], strict=True)
+            ],
         }
     )
     st.dataframe(shown, hide_index=True, key="compare.figures")
 
 
 def _text(name: str, value: float) -> str:
-    return bytes_text(value) if "bytes" in name else f"{value:,.4g}"
+    if "bytes" in name:
+        return bytes_text(value)
+    return count_text(value) if value >= 10_000 else f"{value:,.4g}"

@@ -118,11 +118,13 @@ def forget_unless_in(key: str, options: Container[str]) -> None:
 
 def clicked_signature(event: Any) -> str | None:
     """Signature of the clicked point of a chart whose `customdata` holds signatures, or None."""
-    for point in event["selection"]["points"]:
-        data = point.get("customdata")
-        if data:
-            return str(data if isinstance(data, str) else data[0])
-    return None
+    return next(iter(selected_signatures(event)), None)
+
+
+def selected_signatures(event: Any) -> list[str]:
+    """Signatures of all selected points of such a chart, each once."""
+    found = [point.get("customdata") for point in event["selection"]["points"]]
+    return list(dict.fromkeys(str(data if isinstance(data, str) else data[0]) for data in found if data))
 
 
 def picked_recipe(workload: str) -> Recipe | None:

@@ -2,13 +2,12 @@
 
 import streamlit as st
 
-from gencomp_core.charts.pareto import pareto_chart
 from gencomp_core.services import frontiers, library
 from gencomp_core.workloads import CATALOG
 from pages._explore_views import measured_view
 from pages._ledger import ledger_view
+from pages._pareto_views import View, draw, marks_among, marks_line, new_selections
 from pages._widgets import (
-    clicked_signature,
     configuration_labels,
     forget_unless_in,
     link_to,
@@ -23,6 +22,7 @@ from pages._widgets import (
 )
 
 COSTS = {"bytes": "size_bytes", "milliseconds": "latency_ms", "MACs": "macs", "memory": "peak_memory_mb"}
+NOTHING = "nothing"
 SHOWN = [
     "title", "family", "size_bytes", "n_times_smaller", "quality", "quality_low", "quality_high", "quality_change",
     "sparsity", "effective_bits", "latency_ms", "on_frontier", "n_samples", "origin",
@@ -44,12 +44,13 @@ if table.empty:
 options = library.conditions(table)
 kept = {"bind": "query-params", "persist_state": "session"}
 metric = CATALOG[workload].metric
-first, second, third, fourth = st.columns([1.5, 1, 1.6, 1])
+first, second, third = st.columns([2.3, 1, 1])
 cost = COSTS[first.segmented_control("Cost", list(COSTS), default="bytes", required=True, key="pareto.cost", **kept)]
 timings = frontiers.timings(store, workload)
 if frontiers.COSTS[cost].timed and timings:
     cost += ":" + first.selectbox("Runtime and batch", timings, key="pareto.timing", **kept)
-conditions = third.selectbox(
+left, middle, right = st.columns([1.7, 1.9, 1], vertical_alignment="bottom")
+conditions = left.selectbox(
     "Measured under", options, key="pareto.conditions",
     help="Only figures with equal samples, seed, sampler and weights can be compared.", **kept,
 )  # fmt: skip
@@ -57,11 +58,27 @@ comparable = library.with_siblings(store, workload, table[table["conditions"] ==
 names = ["quality"]
 with shown_errors():
     names = frontiers.figures_of(store, table[table["conditions"] == conditions], workload)
-figure = second.selectbox(
-    "Quality", names, key="pareto.y", format_func=lambda name: frontiers.quality_axis(name, metric=metric).title,
-    **kept,
+
+
+def axis_name(name: str) -> str:
+    """Title of a figure; costs have their own names."""
+    return name if name in COSTS or name == NOTHING else frontiers.quality_axis(name, metric=metric).title
+
+
+figure = second.selectbox("Quality", names, key="pareto.y", format_func=axis_name, **kept)
+others = [NOTHING, *(name for name in [*names, *COSTS] if name != figure and COSTS.get(name) != cost.split(":")[0])]
+forget_unless_in("pareto.beside", others)
+beside = third.selectbox(
+    "Second chart", others, key="pareto.beside", format_func=axis_name,
+    help="The same configurations by another figure. What is picked or marked in one is so in both.", **kept,
 )  # fmt: skip
-only_frontier = fourth.toggle("Only the frontier", key="pareto.only_frontier", **kept)
+families = sorted(set(comparable["family"]) - {"dense"})
+if not set(st.session_state.get("pareto.families") or []) <= set(families):
+    del st.session_state["pareto.families"]
+wanted = middle.multiselect(
+    "Methods", families, key="pareto.families", placeholder="all", help="In every chart and in the table.", **kept
+)
+only_frontier = right.toggle("Only the frontier", key="pareto.only_frontier", **kept)
 
 x, y = frontiers.cost_axis(cost), frontiers.quality_axis(figure, metric=metric)
 points = frontiers.place(store, comparable, x, y)
@@ -69,6 +86,10 @@ n_unplaced = len(comparable) - len(points)
 shown = points[points["on_frontier"]] if only_frontier else points
 hidden = [f"{n_unplaced} hidden: no {x.title}"] if n_unplaced else []
 hidden += [f"{len(points) - len(shown)} dominated hidden"] if only_frontier else []
+if wanted:
+    n_before = len(shown)
+    shown = shown[shown["family"].isin([*wanted, "dense"])]
+    hidden += [f"{n_before - len(shown)} of other methods hidden"]
 if not points.empty:
     st.markdown(
         f"**{int(points['on_frontier'].sum())} of {len(points)}** configurations of {CATALOG[workload].title} are not "
@@ -84,25 +105,28 @@ selected = str(known["signature"].iloc[0]) if len(known) else None
 lines: dict[str, float] = {}
 with shown_errors():
     lines = library.baselines(store, comparable, workload)
-chart = pareto_chart(
-    shown, x=x.column, x_title=x.title, y=y.column, y_title=y.title, better=y.better, selected=selected,
-    lines=lines if y.column == "quality" else {},
-)  # fmt: skip
-event = st.plotly_chart(
-    chart, key="pareto.chart", on_select="rerun", selection_mode="points", config={"displaylogo": False},
-    alt=f"Scatter of {len(shown)} configurations: {x.title} against {y.title}, the frontier as a line",
-)  # fmt: skip
-clicked = clicked_signature(event)
-if clicked in label_of and st.session_state.get("pareto.clicked") != clicked:
-    st.session_state["pareto.clicked"] = clicked
-    st.session_state["pareto.chosen"] = label_of[clicked]
+charts = [View(shown, x, y, lines if y.column == "quality" else {})]
+if beside != NOTHING:
+    other_x = frontiers.cost_axis(COSTS[beside]) if beside in COSTS else x
+    if other_x.timed and timings and beside in COSTS:
+        other_x = frontiers.cost_axis(f"{COSTS[beside]}:{timings[0]}")
+    other_y = y if beside in COSTS else frontiers.quality_axis(beside, metric=metric)
+    placed = frontiers.place(store, comparable, other_x, other_y)
+    charts.append(View(placed[placed["signature"].isin(shown["signature"])], other_x, other_y, {}))
+fresh = new_selections()
+marked = marks_among(shown["signature"], fresh)
+draw(charts, selected=selected, marked=marked)
+marks_line(marked, len(shown))
+if len(fresh) == 1 and fresh[0] in label_of:
+    st.session_state["pareto.chosen"] = label_of[fresh[0]]
 elif selected and st.session_state.get("pareto.shown") != (workload, picked.signature):
     st.session_state["pareto.chosen"] = label_of[selected]
 chosen = st.selectbox(
     "Configuration (click a point, or choose here)", list(labels), index=None, key="pareto.chosen",
     placeholder="none picked", **kept,
 )  # fmt: skip
-table_twin(shown[list(dict.fromkeys([*SHOWN, x.column, y.column]))], filename=f"{workload}-pareto.csv", key="pareto")
+listed = shown[shown["signature"].isin(marked)] if marked else shown
+table_twin(listed[list(dict.fromkeys([*SHOWN, x.column, y.column]))], filename=f"{workload}-pareto.csv", key="pareto")
 ledger_view(store, workload)
 if chosen:
     with shown_errors():

@@ -74,10 +74,15 @@ def take(browser: Browser, url: str, *, size: Size, theme: Theme = "light", whol
 
 
 def drawn(page: Page) -> None:
-    """Wait until scripts have ended and charts stand still."""
-    settled(page)
-    page.wait_for_timeout(1200)
-    settled(page)
+    """Wait until scripts have ended, and the page has stood still for a while."""
+    before = ""
+    for _ in range(20):
+        settled(page)
+        page.wait_for_timeout(1500)
+        now = page.locator(".stMain").inner_text()
+        if now == before:
+            return
+        before = now
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

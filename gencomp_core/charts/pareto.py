@@ -1,13 +1,13 @@
 """Cost against quality: frontier, intervals, the dense star, dominated points faint."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from gencomp_core.charts.theme import FAMILY_COLOURS, FAMILY_MARKS, log_axis
 
-FAINT = 0.4
+FAINT, FAINTER = 0.4, 0.15
 SELECTED_COLOUR = "#e69f00"
 
 
@@ -22,6 +22,8 @@ def pareto_chart(
     better: str = "lower",
     selected: str | None = None,
     lines: Mapping[str, float] | None = None,
+    marked: Collection[str] = (),
+    legend: bool = True,
 ) -> go.Figure:
     """Scatter of configurations with error bars; `customdata` holds the signature of each point.
 
@@ -32,6 +34,8 @@ def pareto_chart(
         better: direction of `y`; its axis is logarithmic where lower is better and none is 0.
         selected: signature of the point to ring.
         lines: qualities to draw as horizontal lines, by name.
+        marked: signatures that stand out, all others faint; without any, those on the frontier do.
+        legend: whether to name the families above the chart.
     """
     figure = go.Figure()
     line = table[table["on_line"]].sort_values(x)
@@ -48,7 +52,8 @@ def pareto_chart(
         figure.add_scatter(  # the legend shows a family in full, even where all of its points are faint
             x=[None], y=[None], mode="markers", name=str(name), legendgroup=str(name), marker=marker | {"size": 9}
         )  # fmt: skip
-        for kept, part in rows.groupby("on_frontier"):
+        stands_out = rows["signature"].isin(list(marked)) if marked else rows["on_frontier"]
+        for kept, part in rows.groupby(stands_out):
             figure.add_scatter(
                 x=part[x],
                 y=part[y],
@@ -62,7 +67,7 @@ def pareto_chart(
                 marker={
                     **marker,
                     "size": 18 if name == "dense" else 9,
-                    "opacity": 1 if kept or name == "dense" else FAINT,
+                    "opacity": 1 if kept or name == "dense" else FAINTER if marked else FAINT,
                     "line": {"width": 0},
                 },
                 error_y={
@@ -94,6 +99,7 @@ def pareto_chart(
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         margin={"l": 10, "r": 10, "t": 40 if not title else 70, "b": 10},
         height=460,
+        showlegend=legend,
         clickmode="event+select",
         dragmode="pan",
     )

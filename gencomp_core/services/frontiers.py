@@ -19,6 +19,7 @@ from gencomp_core.workloads import card_of
 __all__ = [
     "COSTS",
     "Area",
+    "AxisFacts",
     "area_of",
     "cost_axis",
     "figures_of",

@@ -451,6 +451,8 @@ def test_two_sessions_share_no_choices(measured: Path) -> None:
         {"pareto.cost": "MACs"},
         {"pareto.cost": "memory"},
         {"pareto.only_frontier": "true"},
+        {"pareto.beside": "milliseconds"},
+        {"pareto.beside": "nonsense", "pareto.families": "nonsense"},
     ],
 )
 @pytest.mark.parametrize("fill", [dense_only, thirty, without_latency])
@@ -460,6 +462,23 @@ def test_the_frontier_is_shown_whatever_is_on_its_axes(
     fill(path)
     at = fine(open_page("pareto", **query))
     assert at.get("plotly_chart")
+
+
+def test_methods_are_filtered_and_marks_reach_both_charts_and_the_table(path: Path) -> None:
+    demo(path)
+    at = fine(open_page("pareto", **{"pareto.beside": "milliseconds"}))
+    at.multiselect(key="pareto.families").set_value(["quantization"])
+    fine(at.run())
+    shown = at.dataframe[0].value
+    assert set(shown["family"]) == {"dense", "quantization"}
+    assert len(at.get("plotly_chart")) == 2
+    assert "of other methods hidden" in text_of(at)
+    signatures = [label.rpartition(" · ")[2] for label in at.selectbox(key="pareto.chosen").options[:3]]
+    full = [row["signature"] for row in store_of(path).rows(WORKLOAD) if row["signature"][:6] in signatures]
+    at.session_state["pareto.marked"] = full
+    assert len(fine(at.run()).dataframe[0].value) == len(full)
+    at.button(key="pareto.clear").click()
+    assert len(fine(at.run()).dataframe[0].value) == len(shown)
 
 
 # Train
