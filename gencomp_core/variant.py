@@ -27,7 +27,13 @@ from gencomp_core.compression.scaling import equalize_
 from gencomp_core.compression.smoothing import smooth_
 from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
 from gencomp_core.recipes.factorization import LowRankFactorization
-from gencomp_core.recipes.learned_masks import IterativePruning, MovementPruning, Regrowth, RegularizedPruning
+from gencomp_core.recipes.learned_masks import (
+    HardConcretePruning,
+    IterativePruning,
+    MovementPruning,
+    Regrowth,
+    RegularizedPruning,
+)
 from gencomp_core.recipes.pruning import (
     AdaptivePruning,
     GradientPruning,
@@ -79,6 +85,7 @@ APPLY: dict[type[Stage], Callable[[Draft, Any], Iterator[Progress] | None]] = {
     QuantizationAwareTraining: train_quantized_,
     IterativePruning: prune_while_training_,
     MovementPruning: prune_while_training_,
+    HardConcretePruning: prune_while_training_,
     RegularizedPruning: prune_while_training_,
     Regrowth: regrow_,
     StepDistillation: distil_steps_,

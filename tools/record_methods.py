@@ -53,6 +53,7 @@ RECORDERS: dict[str, Callable[[], list[Picture]]] = {
     "quantization-aware-training": training.under_rounding,
     "iterative-pruning": training.iterative,
     "movement-pruning": training.movement,
+    "hard-concrete-pruning": training.hard_concrete,
     "regularized-pruning": training.regularized,
     "regrowth": training.regrowth,
     "step-distillation": training.fewer_steps,

@@ -102,6 +102,32 @@ class MovementPruning(MaskTraining):
         return f"{self._amount()} movement ({self._details()})"
 
 
+class HardConcretePruning(MaskTraining):
+    """Learn a gate in front of every weight, and zero those whose gates close.
+
+    Gates are drawn at random in every step and are exactly zero with a chance that is trained, so that the number of
+    weights has a gradient. It is pushed down to the sparsity; then the most open gates stay as a mask, and the rest of
+    the steps tunes what is left.
+
+    Attributes:
+        strength: how fast the push on the gates rises while they are too open.
+        ramp: share of the steps with gates; then the mask is fixed.
+    """
+
+    source: ClassVar[str] = (
+        "Hard concrete L0, Louizos 2018 (arXiv:1712.01312); a target sparsity: Wang 2020 (arXiv:1910.04732)"
+    )
+    whole_stage_fields: ClassVar[frozenset[str]] = MaskTraining.whole_stage_fields | {"strength", "ramp"}
+
+    kind: Literal["hard-concrete-pruning"] = "hard-concrete-pruning"
+    strength: float = Field(default=1.0, gt=0, le=1e6, description="how fast the push on open gates rises")
+    ramp: float = Field(default=0.5, gt=0, lt=1, description="share of the steps with gates")
+
+    def title(self) -> str:
+        """A few words for legends and tables."""
+        return f"{self._amount()} by hard-concrete gates ({self._details()})"
+
+
 class RegularizedPruning(MaskTraining):
     """Push weights towards zero while training, then zero the smallest and tune the rest.
 

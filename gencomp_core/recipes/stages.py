@@ -10,7 +10,13 @@ from pydantic import Field
 
 from gencomp_core.recipes.activations import ActivationQuantization, SmoothQuant
 from gencomp_core.recipes.factorization import LowRankFactorization
-from gencomp_core.recipes.learned_masks import IterativePruning, MovementPruning, Regrowth, RegularizedPruning
+from gencomp_core.recipes.learned_masks import (
+    HardConcretePruning,
+    IterativePruning,
+    MovementPruning,
+    Regrowth,
+    RegularizedPruning,
+)
 from gencomp_core.recipes.pruning import (
     AdaptivePruning,
     GradientPruning,
@@ -51,6 +57,7 @@ AnyStage = Annotated[
     | QuantizationAwareTraining
     | IterativePruning
     | MovementPruning
+    | HardConcretePruning
     | RegularizedPruning
     | Regrowth
     | StepDistillation

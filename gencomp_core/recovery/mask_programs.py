@@ -191,6 +191,68 @@ class Movement(RisingSparsity):
         self.moved, self.dead = dict(state["moved"]), dict(state["dead"])
 
 
+class HardConcrete(RisingSparsity):
+    """Gates that are learned with the weights; where they end decides what is zeroed.
+
+    The expected sparsity 1 - mean P(z ≠ 0) of each layer, or of all, is held on the cubic schedule by a multiplier that
+    rises while it falls behind.
+
+    Args:
+        strength: how fast the multiplier rises.
+
+    Source: Louizos 2018 (arXiv:1712.01312); a target in place of a fixed weight: Wang 2020 (arXiv:1910.04732).
+    """
+
+    def __init__(
+        self, targets: Mapping[str, float], *, overall: bool, schedule: Mapping[int, float], strength: float
+    ) -> None:
+        super().__init__(targets, overall=overall, schedule=schedule)
+        self.strength = strength
+        self.multiplier = 0.0
+
+    def score(self, name: str, own: TunedWeight) -> Tensor:
+        """How open each gate is; what was pruned before the stage never comes back."""
+        assert own.gate is not None
+        found = own.gate.log_alpha.detach()
+        return found if own.mask is None else found.masked_fill(~own.mask, -torch.inf)
+
+    def penalty(self, trainee: Trainee, step: int) -> Tensor | float:
+        """λ · (wanted - expected sparsity) while it is short, summed over weights."""
+        if step >= self.last_round:
+            return 0.0
+        t = (step + 1) / self.last_round
+        lacking: list[Tensor] = []
+        for name, last in self.targets.items():
+            own = trainee.weights[name]
+            assert own.gate is not None
+            chance = own.gate.chance() if own.mask is None else own.gate.chance() * own.mask
+            lacking.append(chance.sum() - (1 - cubic_sparsity(t, first=self.first[name], last=last)) * chance.numel())
+        short = torch.stack([torch.stack(lacking).sum()] if self.overall else lacking).clamp_min(0)
+        n = sum(trainee.weights[name].base.numel() for name in self.targets)
+        self.multiplier += self.strength * float(short.detach().sum()) / n
+        return self.multiplier * short.sum() / n
+
+    def before_step_(self, trainee: Trainee, step: int) -> None:
+        """Masks take the place of the gates in the last round; what a gate usually is goes into its weight."""
+        super().before_step_(trainee, step)
+        for name in self.targets:
+            own = trainee.weights[name]
+            assert own.gate is not None
+            if step == self.last_round:
+                with torch.no_grad():
+                    own.base.mul_(own.gate.draw())
+            own.gate.is_open = step < self.last_round
+
+    def state(self) -> dict[str, Any]:
+        """The multiplier."""
+        return {**super().state(), "multiplier": self.multiplier}
+
+    def load_(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
+        super().load_(state)
+        self.multiplier = state["multiplier"]
+
+
 class Regularized(RisingSparsity):
     """A penalty on weights until they are zeroed.
 

@@ -7,6 +7,7 @@ from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.layers import layers_for
 from gencomp_core.errors import RecipeError
 from gencomp_core.recipes.learned_masks import (
+    HardConcretePruning,
     IterativePruning,
     MaskTraining,
     MovementPruning,
@@ -15,8 +16,17 @@ from gencomp_core.recipes.learned_masks import (
 )
 from gencomp_core.recipes.recovery import FineTuning, QuantizationAwareTraining, TuningStage
 from gencomp_core.recipes.special_tuning import SelfCriticalTuning, StepDistillation
+from gencomp_core.recovery.gates import Gate
 from gencomp_core.recovery.grids import grid_of
-from gencomp_core.recovery.mask_programs import Exchange, Iterative, Movement, Regularized, RisingSparsity, rounds_of
+from gencomp_core.recovery.mask_programs import (
+    Exchange,
+    HardConcrete,
+    Iterative,
+    Movement,
+    Regularized,
+    RisingSparsity,
+    rounds_of,
+)
 from gencomp_core.recovery.programs import FreezeRanges
 from gencomp_core.recovery.ranges import TrainedRange, static_inputs
 from gencomp_core.recovery.tuning import Prepare, Steps, tune_
@@ -80,7 +90,10 @@ def prune_while_training_(draft: Draft, stage: MaskTraining) -> Steps:
         if draft.layers[name]._parameters.get("weight") is not None
     }
     if targets:
-        yield from tune_(draft, stage, _with_scales(chosen), _mask_program(stage, targets))
+        prepare = _with_scales(chosen)
+        if isinstance(stage, HardConcretePruning):
+            prepare = _with_gates(prepare, targets)
+        yield from tune_(draft, stage, prepare, _mask_program(stage, targets))
 
 
 def regrow_(draft: Draft, stage: Regrowth) -> Steps:
@@ -122,6 +135,9 @@ def _mask_program(stage: MaskTraining, targets: Mapping[str, float]) -> RisingSp
     if isinstance(stage, RegularizedPruning):
         schedule = rounds_of(stage.steps, stage.ramp, 1)
         return Regularized(targets, overall=overall, schedule=schedule, kind=stage.penalty, strength=stage.strength)
+    if isinstance(stage, HardConcretePruning):
+        schedule = rounds_of(stage.steps, stage.ramp, 1)
+        return HardConcrete(targets, overall=overall, schedule=schedule, strength=stage.strength)
     if isinstance(stage, MovementPruning):
         return Movement(targets, overall=overall, schedule=rounds_of(stage.steps, stage.ramp, stage.rounds))
     assert isinstance(stage, IterativePruning)
@@ -136,6 +152,18 @@ def _with_scales(chosen: Collection[str]) -> Prepare:
         return trainee_of(draft, chosen.__contains__, lambda name: grid_of(draft.quantized[name], learn_scale=True))
 
     return prepare
+
+
+def _with_gates(prepare: Prepare, names: Collection[str]) -> Prepare:
+    """The same with a gate in front of each of the named weights."""
+
+    def gated(draft: Draft) -> Trainee:
+        trainee = prepare(draft)
+        for name in names:
+            trainee.weights[name].gate = Gate(trainee.weights[name].base)
+        return trainee
+
+    return gated
 
 
 def _chosen(draft: Draft, stage: TuningStage) -> set[str]:

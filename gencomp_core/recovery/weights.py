@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.layers import from_rows, is_transposed, to_rows, weight_of
+from gencomp_core.recovery.gates import Gate
 from gencomp_core.recovery.grids import Grid
 from gencomp_core.recovery.ranges import TrainedRange
 
@@ -30,6 +31,7 @@ class TunedWeight:
         mask: bool; False where the weight stays zero. None where nothing was pruned.
         grid: what rounds it; None where it stays float32.
         transposed: whether output channels are dimension 1.
+        gate: learned, in front of the weight until a mask takes its place; None where there is none.
     """
 
     parameter: nn.Parameter
@@ -38,11 +40,13 @@ class TunedWeight:
     mask: Tensor | None
     grid: Grid | None
     transposed: bool
+    gate: Gate | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """What is trained, by name."""
         whole = {"weight": self.base} if self.factors is None else {"wide": self.factors[0], "thin": self.factors[1]}
-        return whole | (self.grid.tensors() if self.grid else {})
+        gate = {} if self.gate is None else {"gate": self.gate.parameter}
+        return whole | (self.grid.tensors() if self.grid else {}) | gate
 
     def latent(self) -> Tensor:
         """The float weight before masking and rounding."""
@@ -56,6 +60,8 @@ class TunedWeight:
         value = self.latent()
         if self.grid:
             value = self.grid.value(value)
+        if self.gate is not None and self.gate.is_open:
+            value = value * self.gate.draw()
         return value if self.mask is None else torch.where(self.mask, value, 0.0)
 
 

@@ -110,6 +110,11 @@ WHEN: dict[str, str] = {
         "With thousands of steps from a model that is tuned to another task. 200 steps are too few for its scores: "
         "`fashion-vae` collapses to an FID of 50.5, where magnitude and tuning end at 4.25 (n = 1,000, 70 %)."
     ),
+    "hard-concrete-pruning": (
+        "When there is time for gates to learn what can go. In 200 steps from a trained model magnitude is ahead: 70 % "
+        "zeros in `fashion-vae` end at an FID of 6.01 [5.53, 6.44], and at 4.77 [4.30, 5.30] by iterative "
+        "magnitude (n = 1,000)."
+    ),
     "regularized-pruning": (
         "When there is time before the cut: growing decay over 200 steps leaves `fashion-vae` an FID of 4.68 [4.21, "
         "5.15] at "

@@ -109,6 +109,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "iterative-pruning": [
         {"kind": "iterative-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1, "rounds": 2},
     ],
+    "hard-concrete-pruning": [
+        {"kind": "hard-concrete-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1},
+    ],
     "movement-pruning": [
         {"kind": "movement-pruning", "sparsity": 0.7, "steps": 3, "batch_size": 8, "checks": 1, "rounds": 2},
     ],

@@ -41,6 +41,7 @@ KINDS = {
     "rate rewound": trained("iterative-pruning", rounds=4, rewind="rate"),
     "weights rewound": trained("iterative-pruning", rounds=4, rewind="weights"),
     "movement": trained("movement-pruning", rounds=4),
+    "hard concrete": trained("hard-concrete-pruning"),
     "l1": trained("regularized-pruning", penalty="l1"),
     "group lasso": trained("regularized-pruning", penalty="group-lasso"),
     "growing": trained("regularized-pruning", penalty="growing"),

@@ -63,6 +63,15 @@ def movement() -> list[Picture]:
     return [curves(VAE, ways, "Held-out figure on the way to 70 % zeros", ELBO)]
 
 
+def hard_concrete() -> list[Picture]:
+    """Learned gates against magnitude on the way to 70 %, on the VAE."""
+    ways = {
+        "magnitude": [trained("iterative-pruning", sparsity=0.7)],
+        "hard-concrete gates": [trained("hard-concrete-pruning", sparsity=0.7)],
+    }
+    return [curves(VAE, ways, "Held-out figure on the way to 70 % zeros", ELBO)]
+
+
 def regularized() -> list[Picture]:
     """Three penalties before 70 % go, on the VAE."""
     ways = {
