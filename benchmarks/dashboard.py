@@ -118,6 +118,7 @@ def main() -> None:
         fact("A10", "torch in the server after browsing", loads_torch(running.process.pid), "False")
         pareto(page, address)
         heatmap(page, address, frames)
+        predicted_slider(page, address)
         stored_slider(page, address)
         computed_slider(page, address)
         fact("A21", "requests to third parties", len(foreign), "0")

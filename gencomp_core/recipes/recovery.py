@@ -112,13 +112,19 @@ class QuantizationAwareTraining(TuningStage):
         scales: train the scale of each channel or group, or keep it.
         ranges: of static activations: trained; observed (a moving average of what layers meet in training, frozen
             at half time); or kept.
+        reallocations: times, over the first half of the steps, that bits move between layers: where gradients say that
+            they matter more, at no more bits in all. Layers keep between 2 and 8.
     """
 
     source: ClassVar[str] = (
         "Straight-through: Bengio 2013 (arXiv:1308.3432); LSQ: Esser 2020 (arXiv:1902.08153); trained as logarithms: "
         "Jain 2020 (arXiv:1903.08066); observers: Jacob 2018 (arXiv:1712.05877), Krishnamoorthi 2018 (arXiv:1806.08342)"
     )
-    whole_stage_fields: ClassVar[frozenset[str]] = TuningStage.whole_stage_fields | {"scales", "ranges"}
+    whole_stage_fields: ClassVar[frozenset[str]] = TuningStage.whole_stage_fields | {
+        "scales",
+        "ranges",
+        "reallocations",
+    }
 
     kind: Literal["quantization-aware-training"] = "quantization-aware-training"
     learning_rate: float = Field(default=3e-4, gt=0, le=1, description="peak rate of Adam")
@@ -129,9 +135,12 @@ class QuantizationAwareTraining(TuningStage):
         default="learned", description="of static activations: trained, observed until half time, or kept"
     )
 
+    reallocations: int = Field(default=0, ge=0, le=1000, description="times that bits move between layers")
+
     def title(self) -> str:
         """A few words for legends and tables."""
         extras = ("" if self.scales == "learned" else ", scales kept") + (
             "" if self.ranges == "learned" else f", ranges {self.ranges}"
         )
+        extras += f", bits moved {self.reallocations} times" if self.reallocations else ""
         return f"QAT ({self._details()}{extras})"

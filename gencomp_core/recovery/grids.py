@@ -1,5 +1,6 @@
 """Which values a tuned weight may take, and how gradients pass the rounding to them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -71,11 +72,33 @@ class IntegerGrid:
     """
 
     def __init__(self, quantized: QuantizedWeight, *, learn_scale: bool) -> None:
+        self._take_(quantized)
+        self.log_ratio = torch.zeros_like(quantized.scale, dtype=torch.float32) if learn_scale else None
+
+    def _take_(self, quantized: QuantizedWeight) -> None:
         assert isinstance(quantized.format, IntegerFormat)
         self.format, self.own = quantized.format, quantized
         no_point = torch.zeros_like(quantized.scale, dtype=torch.float32)
         self.point = quantized.spread(no_point if quantized.zero_point is None else quantized.zero_point.float())
-        self.log_ratio = torch.zeros_like(quantized.scale, dtype=torch.float32) if learn_scale else None
+
+    def replace_(self, quantized: QuantizedWeight) -> None:
+        """Go on with other integers of as many scales, which are trained from where they are now."""
+        self._take_(quantized)
+        if self.log_ratio is not None:
+            with torch.no_grad():
+                self.log_ratio.zero_()
+
+    def state(self) -> dict[str, Tensor]:
+        """Width, scales and zero points that training goes on from."""
+        own = {"bits": torch.tensor(self.format.bits), "scale": self.own.scale.clone()}
+        return own if self.own.zero_point is None else own | {"zero_point": self.own.zero_point.clone()}
+
+    def load_(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`; codes follow from the weight."""
+        width = IntegerFormat(int(state["bits"]), self.format.symmetric)
+        where = self.own.scale.device
+        point = state["zero_point"].to(where) if "zero_point" in state else None
+        self._take_(replace(self.own, format=width, scale=state["scale"].to(where), zero_point=point))
 
     def tensors(self) -> dict[str, Tensor]:
         """The logarithm of each scale over what it was."""

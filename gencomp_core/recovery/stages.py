@@ -29,6 +29,7 @@ from gencomp_core.recovery.mask_programs import (
 )
 from gencomp_core.recovery.programs import FreezeRanges
 from gencomp_core.recovery.ranges import TrainedRange, static_inputs
+from gencomp_core.recovery.reallocation import Reallocated
 from gencomp_core.recovery.tuning import Prepare, Steps, tune_
 from gencomp_core.recovery.weights import Trainee, trainee_of
 
@@ -78,7 +79,8 @@ def train_quantized_(draft: Draft, stage: QuantizationAwareTraining) -> Steps:
                 trainee.ranges[name] = TrainedRange(layer, learned=stage.ranges == "learned")
         return trainee
 
-    yield from tune_(draft, stage, prepare, FreezeRanges(stage.steps))
+    program = Reallocated(stage.steps, stage.reallocations) if stage.reallocations else FreezeRanges(stage.steps)
+    yield from tune_(draft, stage, prepare, program)
 
 
 def prune_while_training_(draft: Draft, stage: MaskTraining) -> Steps:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gencomp_core.compression.draft import Draft
 from gencomp_core.compression.layers import from_rows, is_transposed, to_rows, weight_of
 from gencomp_core.recovery.gates import Gate
-from gencomp_core.recovery.grids import Grid
+from gencomp_core.recovery.grids import Grid, IntegerGrid
 from gencomp_core.recovery.ranges import TrainedRange
 
 ADAPTER_START = 0.02  # standard deviation of the inner factor of an addition; the outer one starts at zero
@@ -130,7 +130,13 @@ class Trainee:
         masks = {
             f"mask/{name}": weight.mask.clone() for name, weight in self.weights.items() if weight.mask is not None
         }
-        return own | masks | {f"buffer/{name}": buffer.clone() for name, buffer in self.network.named_buffers()}
+        grids = {
+            f"grid/{name}/{part}": tensor
+            for name, weight in self.weights.items()
+            if isinstance(weight.grid, IntegerGrid)
+            for part, tensor in weight.grid.state().items()
+        }
+        return own | masks | grids | {f"buffer/{name}": buffer.clone() for name, buffer in self.network.named_buffers()}
 
     @torch.no_grad()
     def load_(self, state: dict[str, Tensor]) -> None:
@@ -138,6 +144,10 @@ class Trainee:
         for name, tensor in self.tensors().items():
             tensor.copy_(state[f"trained/{name}"])
         for name, weight in self.weights.items():
+            if isinstance(weight.grid, IntegerGrid):
+                parts = ("bits", "scale", "zero_point")
+                found = {part: state[f"grid/{name}/{part}"] for part in parts if f"grid/{name}/{part}" in state}
+                weight.grid.load_(found)
             mask = state.get(f"mask/{name}")
             weight.mask = mask if mask is None else mask.to(weight.base.device)
         for name, buffer in self.network.named_buffers():
