@@ -1,4 +1,4 @@
-"""How quick the dashboard is, in headless Chromium: criteria A1 to A10 and A21.
+"""How quick the dashboard is, in headless Chromium: criteria A1 to A5, A7 to A10 and A21.
 
 Run as `python -m benchmarks.dashboard`; prints one Markdown table. It starts servers of its own on
 loopback with a fresh store that holds the recorded demo study.
@@ -120,7 +120,6 @@ def main() -> None:
         heatmap(page, address, frames)
         stored_slider(page, address)
         computed_slider(page, address)
-        predicted_slider(page, address)
         fact("A21", "requests to third parties", len(foreign), "0")
         browser.close()
 
@@ -158,41 +157,18 @@ def heatmap(page: Page, address: str, frames: list[int]) -> None:
     row("A8", "of that over the socket", sizes, "kB", "≤ 50")
 
 
-def _level(page: Page, level: Locator, turn: int, before: str) -> None:
-    level.press("ArrowRight" if turn % 2 == 0 else "ArrowLeft")
-    page.wait_for_function("before => document.querySelector('h3')?.innerText !== before", arg=before)
-    settled(page)
-
-
-def predicted_slider(page: Page, address: str) -> None:
-    """A6: the tiles of a prediction, before anything is sampled."""
-    page.goto(f"{address}/explore?workload=fashion-vae&explore.bits=6&explore.sparsity=15&explore.affine=true")
-    badge = page.locator(".stMarkdownBadge:visible").filter(has_text="predicted")
-    badge.wait_for()
-    spent = []
-    for _ in range(8):
-        page.wait_for_timeout(4000)  # what fills in behind
-        value = page.locator("[data-testid=stMetricValue]").first
-        before = value.inner_text()
-        spent.append(timed(lambda before=before: _predicted(page, before)))
-    row("A6", "slider to predicted bytes, latency, quality", spent, "ms", "≤ 400")
-
-
-def _predicted(page: Page, before: str) -> None:
-    slide(page, "Sparsity", "ArrowRight")
-    page.wait_for_function(
-        "before => { const own = document.querySelector('[data-testid=stMetricValue]');"
-        " return own && own.innerText !== before; }",
-        arg=before,
-    )
-
-
 def _click(page: Page, point: Locator, heading: str) -> None:
     click_point(page, point)
     page.wait_for_function(
         "before => { const found = document.querySelector('h3'); return found && found.innerText !== before; }",
         arg=heading,
     )
+
+
+def _level(page: Page, level: Locator, turn: int, before: str) -> None:
+    level.press("ArrowRight" if turn % 2 == 0 else "ArrowLeft")
+    page.wait_for_function("before => document.querySelector('h3')?.innerText !== before", arg=before)
+    settled(page)
 
 
 def stored_slider(page: Page, address: str) -> None:

@@ -31,7 +31,7 @@ with shown_errors():
     answer = guess_control(lesson)
     key = f"lessons.revealed.{lesson.key}"
     if st.button(
-        "Show what was measured", type="primary", icon=":material/visibility:", disabled=answer is None, shortcut="r"
+        "Show what was measured", type="primary", icon=":material/visibility:", disabled=answer is None, shortcut="s"
     ):
         st.session_state[key] = answer
     if key in st.session_state:
