@@ -4,6 +4,7 @@ import streamlit as st
 
 from gencomp_core.records import FIGURES, METRICS
 from gencomp_core.services.techniques import technique_table
+from pages._machine_views import break_even_section
 from pages._methods_views import technique
 from pages._widgets import ARROWS, pick_workload
 
@@ -23,6 +24,8 @@ for family in dict.fromkeys(row["family"] for row in found):
     st.subheader(family.capitalize())
     for row in (row for row in found if row["family"] == family):
         technique(row)
+
+break_even_section()
 
 st.subheader("How numbers are made")
 st.markdown("\n".join(f"- **{facts.title}** {ARROWS[facts.better]}: {facts.about}" for facts in METRICS.values()))

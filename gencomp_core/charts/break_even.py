@@ -9,6 +9,7 @@ FORMAT_COLOURS = {
     "int8": "#d55e00",
     "int8 weights": "#e69f00",
     "float": "#6b7280",
+    "bf16": "#009e73",
     "channel pruning": "#0072b2",
 }
 """From Okabe & Ito's palette, as everywhere."""

@@ -7,13 +7,23 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gencomp_core.analysis.break_even.table import break_even_table, pays_from
+from gencomp_core.analysis.break_even.table import KIND_NAMES, break_even_table, pays_from, verdicts
 from gencomp_core.errors import EvaluationError
 from gencomp_core.records import Progress
 from gencomp_core.records.machines import MACHINE_VERSION, LayerTiming, MachineProfile
 from gencomp_core.runtime_env import ASSETS, home, machine, threads, versions
 
-__all__ = ["break_even_table", "keep", "measure_machine", "pays_from", "profile_of_this_machine", "recorded_profile"]
+__all__ = [
+    "KIND_NAMES",
+    "break_even_table",
+    "is_of_this_machine",
+    "keep",
+    "measure_machine",
+    "pays_from",
+    "profile_of_this_machine",
+    "recorded_profile",
+    "verdicts",
+]
 
 
 def profile_of_this_machine() -> MachineProfile | None:
@@ -31,6 +41,11 @@ def recorded_profile() -> MachineProfile | None:
     recorded = sorted((ASSETS / "machines").glob("*.json"))
     same = [path for path in recorded if path.name == _path().name]
     return _read((same or recorded)[0]) if recorded else None
+
+
+def is_of_this_machine(profile: MachineProfile) -> bool:
+    """Whether its timings were taken on this processor with the engines that are installed here."""
+    return profile.machine["processor"] == machine()["processor"] and profile.versions == versions()
 
 
 def measure_machine(*, again: bool = False) -> Generator[Progress, None, MachineProfile]:

@@ -609,6 +609,13 @@ def test_methods_draws_a_stage_when_it_is_opened_and_nothing_before(path: Path) 
     assert "kind: magnitude-pruning" in text_of(at)
 
 
+def test_methods_tells_from_which_width_a_format_pays_and_whose_timings_they_are(path: Path) -> None:
+    at = fine(open_page("methods", **{"methods.machine": "true"}))
+    assert any("pays" in text.value and "channels" in text.value for text in at.markdown)
+    assert any("AMD EPYC" in text.value and "one thread" in text.value for text in at.caption)
+    assert at.get("plotly_chart")
+
+
 def test_methods_names_the_command_for_a_stage_without_pictures(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

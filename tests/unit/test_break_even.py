@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gencomp_core.analysis.break_even import timing
 from gencomp_core.analysis.break_even.chains import DEPTH, POINTS, ChainsWorkload, chain_of
-from gencomp_core.analysis.break_even.table import CHANNELS, break_even_table, pays_from
+from gencomp_core.analysis.break_even.table import CHANNELS, break_even_table, pays_from, verdicts
 from gencomp_core.charts.break_even import break_even_chart
 from gencomp_core.records import Progress
 from gencomp_core.records.machines import LayerPoint, LayerTiming, MachineProfile
@@ -106,6 +106,36 @@ def test_a_format_pays_from_the_width_above_which_it_is_always_faster() -> None:
     pays = pays_from(table).set_index("format")
     assert pays.loc["int8", "from_width"] == 128
     assert pays.loc["int8", "best_speed_up"] == 2.5
+
+
+def test_bfloat16_is_compared_with_float32_of_the_same_engine() -> None:
+    halved = [
+        own.model_copy(
+            update={"runtime": "openvino-bf16", "ms": own.ms / 2, "low_ms": own.ms / 2, "high_ms": own.ms / 2}
+        )
+        for own in profile().timings
+        if own.format == "float"
+    ]
+    both = profile().model_copy(update={"timings": (*profile().timings, *halved)})
+    bf16 = break_even_table(both).query("format == 'bf16'")
+    assert list(bf16["speed_up"]) == [2.0] * 4
+    assert set(bf16["runtime"]) == {"openvino-bf16"}
+
+
+def test_a_verdict_names_the_width_and_what_is_gained_or_that_nothing_is() -> None:
+    slow = [own if own.format == "float" else own.model_copy(update={"speed_up": 0.8}) for own in profile().timings]
+    assert "**int8** in openvino pays from 128 channels: 2.5 × as fast at best." in verdicts(
+        break_even_table(profile())
+    )
+    table = break_even_table(profile().model_copy(update={"timings": tuple(slow)}))
+    assert "**int8** in openvino pays at no width that was timed: 0.80 × at best." in verdicts(table)
+
+
+def test_a_recorded_profile_ships_and_is_told_apart_from_one_of_another_machine() -> None:
+    recorded = machines.recorded_profile()
+    assert recorded is not None
+    assert set(recorded.call_ms) >= {"eager", "openvino", "onnxruntime"}
+    assert not machines.is_of_this_machine(recorded.model_copy(update={"machine": {"processor": "another"}}))
 
 
 def test_half_the_channels_are_compared_with_all_of_them() -> None:

@@ -12,6 +12,9 @@ KIND_NAMES = {
 }
 CHANNELS = "channel pruning"
 """A narrower layer in floats, beside the format's names."""
+BFLOAT16 = "bf16"
+BFLOAT16_OF = {"openvino-bf16": "openvino"}
+"""Runtimes whose floats are bfloat16, and the same engine with float32."""
 COLUMNS = (
     "kind", "runtime", "format", "width", "positions", "batch", "macs", "ms", "speed_up", "speed_up_low",
     "speed_up_high", "noise_low", "noise_high", "ran",
@@ -22,7 +25,8 @@ def break_even_table(profile: MachineProfile) -> pd.DataFrame:
     """One row a timing: speed-up over floats in the same runtime, with the range that its quartiles allow.
 
     Rows of the format `channel pruning` compare half the width in floats with the whole: four times fewer
-    multiply-accumulates between equally narrow neighbours.
+    multiply-accumulates between equally narrow neighbours. Rows of the format `bf16` compare an engine's bfloat16
+    with its own float32.
     """
     rows = []
     floats = {
@@ -53,6 +57,14 @@ def break_even_table(profile: MachineProfile) -> pd.DataFrame:
                 "speed_up_high": own.high_ms / half.low_ms,
             }
             rows.append({**about, **speed, "format": CHANNELS, "macs": half.point.macs, "ms": half.ms})
+        wide = floats.get((BFLOAT16_OF.get(own.runtime, ""), *key[1:]))
+        if wide is not None and own.format == "float":
+            speed = {
+                "speed_up": wide.ms / own.ms,
+                "speed_up_low": wide.low_ms / own.high_ms,
+                "speed_up_high": wide.high_ms / own.low_ms,
+            }
+            rows.append({**about, **speed, "format": BFLOAT16, "macs": point.macs, "ms": own.ms})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -72,3 +84,25 @@ def pays_from(table: pd.DataFrame) -> pd.DataFrame:
         found = {"from_width": widths.min() if len(widths) else float("nan"), "best_speed_up": own["speed_up"].max()}
         rows.append({**dict(zip(keys, key, strict=True)), **found})
     return pd.DataFrame(rows, columns=[*keys, "from_width", "best_speed_up"])
+
+
+def verdicts(table: pd.DataFrame) -> list[str]:
+    """One plain sentence for each format and runtime: where it pays, from which width, and what it gives at best.
+
+    Args:
+        table: of one kind of layer at one size, or of several.
+    """
+    found = []
+    for (form, runtime), rows in pays_from(table).groupby(["format", "runtime"], sort=False):
+        paying = rows[rows["from_width"].notna()]
+        name = f"**{form}** in {runtime}"
+        if paying.empty:
+            best = rows["best_speed_up"].max()
+            found.append(f"{name} pays at no width that was timed: {best:.2f} × at best.")
+            continue
+        narrow, wide = int(paying["from_width"].min()), int(paying["from_width"].max())
+        widths = f"{narrow}" if narrow == wide else f"{narrow} to {wide}"
+        where = "" if len(paying) == len(rows) else f" at {len(paying)} of {len(rows)} sizes"
+        best = paying["best_speed_up"].max()
+        found.append(f"{name} pays from {widths} channels{where}: {best:.1f} × as fast at best.")
+    return found
