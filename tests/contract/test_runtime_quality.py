@@ -25,17 +25,8 @@ from tests.tiny import TinyGAN, TinyVerses, activations, quantization, recipe
 INT8 = recipe(quantization(8), activations())
 N = 60
 OTHERS = [name for name in runtimes if name != SIMULATING]
-
-
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Home that the tests of this file share, so that each model is converted once."""
-    return tmp_path_factory.mktemp("converted")
-
-
-@pytest.fixture(autouse=True)
-def _home(home: Path, converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENCOMP_HOME", str(converted))
+SLOW = {"compile": pytest.mark.slow}
+"""It compiles C++."""
 
 
 @pytest.fixture
@@ -66,7 +57,7 @@ def judged(runtime: str, **options: Any) -> RuntimeQuality:
     return found
 
 
-@pytest.mark.parametrize("runtime", OTHERS)
+@pytest.mark.parametrize("runtime", [pytest.param(name, marks=SLOW.get(name, ())) for name in OTHERS])
 def test_what_ships_is_judged_by_its_own_samples(runtime: str) -> None:
     workload = TinyGAN()
     found = judged(runtime)
