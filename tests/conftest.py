@@ -16,8 +16,8 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def converted_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder that all tests and workers convert models into, each once: its name tells its weights."""
-    base = tmp_path_factory.getbasetemp()
+    """Folder that all tests convert models into, so that each is converted once: its name tells its weights."""
+    base = tmp_path_factory.getbasetemp()  # of one worker, where several share a session
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "runtimes"
     folder.mkdir(exist_ok=True)
     return folder

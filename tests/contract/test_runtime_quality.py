@@ -24,10 +24,9 @@ from tests.tiny import TinyGAN, TinyVerses, activations, quantization, recipe
 
 INT8 = recipe(quantization(8), activations())
 N = 60
-OTHERS = [
-    pytest.param(name, marks=pytest.mark.slow) if name == "compile" else name for name in runtimes if name != SIMULATING
-]
-"""Compiling C++ takes half a minute."""
+OTHERS = [name for name in runtimes if name != SIMULATING]
+SLOW = {"compile": pytest.mark.slow}
+"""It compiles C++."""
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def judged(runtime: str, **options: Any) -> RuntimeQuality:
     return found
 
 
-@pytest.mark.parametrize("runtime", OTHERS)
+@pytest.mark.parametrize("runtime", [pytest.param(name, marks=SLOW.get(name, ())) for name in OTHERS])
 def test_what_ships_is_judged_by_its_own_samples(runtime: str) -> None:
     workload = TinyGAN()
     found = judged(runtime)

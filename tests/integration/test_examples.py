@@ -16,12 +16,12 @@ from gencomp_core.artifact.save import save_artifact
 from gencomp_core.artifact.sums import changed_files
 from gencomp_core.models.diffusion import trajectory
 from gencomp_core.recipes.recipe import Recipe
-from gencomp_core.runtimes.registry import runtimes
 from gencomp_core.variant import Variant, compress
 from gencomp_core.workloads.base import Workload, cycling_labels, to_pixels
 from tests.tiny import TinyDiffusion, TinyGAN, TinyVAE, TinyVerses, activations, quantization, recipe
 
 INT8 = recipe(quantization(8), activations())
+FOUR_BITS = recipe(quantization(4, granularity="group", group_size=16, symmetric=False))
 N = 16
 ALONE = """
 import runpy, sys
@@ -36,15 +36,31 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """Runs a script in isolation from the packages that the artifact must do without."""
 
 
-class PlainVAE(TinyVAE):
+class PlainGAN(TinyGAN):
     """A workload that does not say how it is sampled in numpy."""
 
     example = None
 
 
-def shipping() -> list[str]:
-    """Runtimes whose files can be loaded by an example."""
-    return [name for name in runtimes if name.startswith("openvino")]
+SLOW = pytest.mark.slow
+IMAGES = [
+    ("openvino", TinyDiffusion),
+    ("openvino", TinyGAN),
+    pytest.param("openvino", TinyVAE, marks=SLOW),
+    ("openvino-bf16", TinyGAN),
+    ("onnxruntime", TinyDiffusion),
+    ("onnxruntime", TinyGAN),
+    pytest.param("onnxruntime", TinyVAE, marks=SLOW),
+]
+TEXTS = [
+    pytest.param("openvino", Recipe(), id="openvino, dense", marks=SLOW),
+    pytest.param("openvino", FOUR_BITS, id="openvino, 4-bit weights"),
+    pytest.param("onnxruntime", Recipe(), id="onnxruntime, dense", marks=SLOW),
+    pytest.param("onnxruntime", INT8, id="onnxruntime, int8"),
+]
+"""Those come with every change whose models other tests convert too, or that fail in their own way."""
+FILES = ("openvino", "onnxruntime")
+"""Runtimes whose files need other code to be loaded."""
 
 
 def saved(workload: Workload, folder: Path, runtime: str, chosen: Recipe = INT8) -> Variant:
@@ -79,8 +95,7 @@ def expected(workload: Workload, model: torch.nn.Module) -> np.ndarray:
     return pixels
 
 
-@pytest.mark.parametrize("kind", [TinyDiffusion, TinyGAN, TinyVAE])
-@pytest.mark.parametrize("runtime", shipping())
+@pytest.mark.parametrize(("runtime", "kind"), IMAGES)
 def test_the_example_samples_what_the_model_samples(tmp_path: Path, kind: type[Workload], runtime: str) -> None:
     folder, out = tmp_path / "artifact", tmp_path / "samples.png"
     variant = saved(kind(), folder, runtime)
@@ -93,8 +108,7 @@ def test_the_example_samples_what_the_model_samples(tmp_path: Path, kind: type[W
     assert changed_files(folder) == []
 
 
-@pytest.mark.parametrize("runtime", shipping()[:1])
-@pytest.mark.parametrize("chosen", [Recipe(), recipe(quantization(8))], ids=["dense", "int8 weights"])
+@pytest.mark.parametrize(("runtime", "chosen"), TEXTS)
 def test_the_example_retells_what_the_runtime_retells(tmp_path: Path, chosen: Recipe, runtime: str) -> None:
     folder, out = tmp_path / "artifact", tmp_path / "texts.txt"
     saved(TinyVerses(), folder, runtime, chosen)
@@ -106,16 +120,16 @@ def test_the_example_retells_what_the_runtime_retells(tmp_path: Path, chosen: Re
     assert sum(same) >= 3, (told, recorded)
 
 
-@pytest.mark.parametrize("runtime", shipping()[:1])
+@pytest.mark.parametrize("runtime", FILES)
 def test_a_workload_without_an_example_gets_one_call_on_noise(tmp_path: Path, runtime: str) -> None:
     folder, out = tmp_path / "artifact", tmp_path / "output.npy"
-    saved(PlainVAE(), folder, runtime)
+    saved(PlainGAN(), folder, runtime)
     run_alone(folder / "example.py", out)
     assert np.load(out).shape == (N, 1, 28, 28)
     assert np.isfinite(np.load(out)).all()
 
 
-@pytest.mark.parametrize("runtime", shipping()[:1])
+@pytest.mark.parametrize("runtime", FILES)
 def test_without_a_name_samples_are_written_beside_the_folder(tmp_path: Path, runtime: str) -> None:
     folder = tmp_path / "artifact"
     saved(TinyGAN(), folder, runtime)
@@ -129,13 +143,13 @@ def test_without_a_name_samples_are_written_beside_the_folder(tmp_path: Path, ru
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", shipping()[:1])
+@pytest.mark.parametrize("runtime", FILES)
 def test_the_example_runs_where_only_the_runtime_is_installed(tmp_path: Path, runtime: str) -> None:
     folder, out = tmp_path / "artifact", tmp_path / "samples.png"
     saved(TinyDiffusion(), folder, runtime)
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "openvino", "numpy"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", runtime, "numpy"], check=True)
     done = subprocess.run([python, "-I", "example.py", out], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes().startswith(b"\x89PNG")
