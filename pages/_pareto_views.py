@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from gencomp_core.charts.pareto import pareto_chart
+from gencomp_core.charts.pareto import MANY, pareto_chart
 from gencomp_core.services.frontiers import AxisFacts
 from pages._widgets import selected_signatures
 
@@ -62,6 +62,10 @@ def draw(views: list[View], *, selected: str | None, marked: list[str]) -> None:
             alt=f"Scatter of {len(view.table)} configurations: {view.x.title} against {view.y.title}, the frontier as "
             "a line",
         )  # fmt: skip
+        if len(view.table) > MANY:
+            place.caption(
+                f"{len(view.table):,} configurations; dominated ones that lie on top of others are drawn once."
+            )
 
 
 def marks_line(marked: list[str], n: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -9,6 +10,9 @@ from gencomp_core.charts.theme import FAMILY_COLOURS, FAMILY_MARKS, log_axis
 
 FAINT, FAINTER = 0.4, 0.15
 SELECTED_COLOUR = "#e69f00"
+MANY = 1500
+CELLS = (400, 200)
+"""Places across and up that a reader can tell apart: two pixels each on a small chart."""
 
 
 def pareto_chart(
@@ -36,7 +40,10 @@ def pareto_chart(
         lines: qualities to draw as horizontal lines, by name.
         marked: signatures that stand out, all others faint; without any, those on the frontier do.
         legend: whether to name the families above the chart.
+
+    Of more than 1,500 configurations, dominated ones of a family that would lie on top of each other are drawn once.
     """
+    log_y = better == "lower" and bool((table[y] > 0).all())
     figure = go.Figure()
     line = table[table["on_line"]].sort_values(x)
     figure.add_scatter(
@@ -47,7 +54,8 @@ def pareto_chart(
         name="frontier",
         hoverinfo="skip",
     )
-    for name, rows in table.groupby("family", sort=False):
+    drawn = told_apart(table, x, y, log_y=log_y, kept={*marked, selected})
+    for name, rows in drawn.groupby("family", sort=False):
         marker = {"color": FAMILY_COLOURS.get(str(name), "#56b4e9"), "symbol": FAMILY_MARKS.get(str(name), "circle")}
         figure.add_scatter(  # the legend shows a family in full, even where all of its points are faint
             x=[None], y=[None], mode="markers", name=str(name), legendgroup=str(name), marker=marker | {"size": 9}
@@ -90,7 +98,7 @@ def pareto_chart(
             annotation={"text": f"{name} {value:.1f}", "font": {"size": 11}, "xanchor": "right"},
         )
     y_axis: dict[str, object] = {"title": f"{y_title} ({better} is better)"}
-    if better == "lower" and (table[y] > 0).all():
+    if log_y:
         y_axis = log_axis(f"{y_title} (log; lower is better)", table[y])
     figure.update_layout(
         title=title or None,
@@ -104,6 +112,24 @@ def pareto_chart(
         dragmode="pan",
     )
     return figure
+
+
+def told_apart(table: pd.DataFrame, x: str, y: str, *, log_y: bool, kept: Collection[str | None]) -> pd.DataFrame:
+    """The rows to draw: of many, one dominated row for each family and place; all that stand out, and all `kept`."""
+    if len(table) <= MANY:
+        return table
+    across = _place(np.log(table[x].to_numpy(float)), CELLS[0])
+    up = _place(np.log(table[y].to_numpy(float)) if log_y else table[y].to_numpy(float), CELLS[1])
+    cells = pd.DataFrame({"family": table["family"], "across": across, "up": up}, index=table.index)
+    first = ~cells.duplicated()
+    stands_out = table["on_frontier"] | table["on_line"] | table["is_knee"] | table["is_dense"]
+    return table[first | stands_out | table["signature"].isin(list(kept))]
+
+
+def _place(values: np.ndarray, n: int) -> np.ndarray:
+    low, high = values.min(), values.max()
+    cells: np.ndarray = np.rint((values - low) / max(high - low, 1e-12) * n)
+    return cells
 
 
 def _ring(figure: go.Figure, rows: pd.DataFrame, axes: tuple[str, str], name: str, colour: str, symbol: str) -> None:

@@ -35,7 +35,9 @@ FAMILY_OF = {
     **dict.fromkeys(
         ("fine-tune", "quantization-aware-training", "step-distillation", "self-critical-tuning"), "recovery"
     ),
-    **dict.fromkeys(("iterative-pruning", "movement-pruning", "regularized-pruning", "regrowth"), "pruning"),
+    **dict.fromkeys(
+        ("iterative-pruning", "movement-pruning", "hard-concrete-pruning", "regularized-pruning", "regrowth"), "pruning"
+    ),
 }  # fmt: skip
 """Method family of each stage kind."""
 

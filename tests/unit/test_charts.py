@@ -88,7 +88,7 @@ def test_error_bars_reach_to_the_ends_of_the_interval() -> None:
 
 
 def test_a_family_is_named_once_in_the_legend() -> None:
-    named = [trace.name for trace in chart().data if trace.customdata is not None and trace.showlegend is not False]
+    named = [trace.name for trace in chart().data if trace.legendgroup and trace.showlegend is not False]
     assert sorted(named) == ["dense", "pruning", "quantization"]
 
 
@@ -161,3 +161,18 @@ def test_every_stage_belongs_to_a_family(kind: str) -> None:
 )
 def test_large_numbers_are_told_in_three_figures(n: float, as_bytes: str, as_count: str) -> None:
     assert (bytes_text(n), count_text(n)) == (as_bytes, as_count)
+
+
+def test_of_very_many_dominated_points_those_on_top_of_each_other_are_drawn_once() -> None:
+    dominated = [(f"{i:016x}", f"copy {i}", "pruning", 500.0 + i / 1e6, 50.0) for i in range(1, 5000)]
+    apart = [(f"{i:016x}", f"apart {i}", "pruning", 500 * 1.01 ** (i - 5000), 55.0) for i in range(5000, 5400)]
+    many = table([*ROWS, *dominated, *apart])
+    picked = f"{7:016x}"
+    found = points(pareto_chart(many, x="size_bytes", x_title="bytes", selected=picked))
+    assert {row[0] for row in ROWS[:3]} <= set(found)
+    assert picked in found
+    assert f"{1:016x}" in found
+    assert f"{8:016x}" not in found
+    assert 50 < len(found) < 500
+    few = table([*ROWS, *dominated[:100]])
+    assert len(points(pareto_chart(few, x="size_bytes", x_title="bytes"))) == len(few)
