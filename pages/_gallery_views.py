@@ -184,5 +184,6 @@ def _one_of(titles: Sequence[str], label: str, *, key: str) -> str:
     """One of a few by a segmented control, kept in the address."""
     if st.session_state.get(key) not in (None, *titles):
         del st.session_state[key]
-    chosen = st.segmented_control(label, titles, default=titles[0], key=key, **KEPT)
+    default = None if key in st.session_state else titles[0]  # Streamlit wants one or the other
+    chosen = st.segmented_control(label, titles, default=default, key=key, **KEPT)
     return str(chosen or titles[0])

@@ -65,7 +65,8 @@ def guided_path(store: Store, workload: str) -> list[GuidedStep]:
     for title, why, n, what, page in rows:
         before = any(step.state == "next" for step in steps)
         state: State = "done" if n else "open" if before else "next"
-        found = what if n is True else f"{int(n)} {what}" if n else "nothing yet"
+        counted = f"{int(n)} {what.removesuffix('s') if int(n) == 1 else what}"
+        found = what if n is True else counted if n else "nothing so far"
         steps.append(GuidedStep(title, why, state, found, page))
     return steps
 
