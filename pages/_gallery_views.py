@@ -182,8 +182,8 @@ def _dense_quality(measurement: Measurement) -> str:
 
 def _one_of(titles: Sequence[str], label: str, *, key: str) -> str:
     """One of a few by a segmented control, kept in the address."""
-    if st.session_state.get(key) not in (None, *titles):
-        del st.session_state[key]
-    default = None if key in st.session_state else titles[0]  # Streamlit wants one or the other
-    chosen = st.segmented_control(label, titles, default=default, key=key, **KEPT)
+    if st.session_state.get(key) not in titles:  # a button may set it too, so that it has no default besides
+        asked = st.query_params.get(key)
+        st.session_state[key] = asked if asked in titles else titles[0]
+    chosen = st.segmented_control(label, titles, key=key, **KEPT)
     return str(chosen or titles[0])
