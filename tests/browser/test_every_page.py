@@ -18,8 +18,8 @@ pytestmark = [
 
 PAGES = {
     "": "fashion-diffusion", "sensitivity": "fashion-gan", "explore": "fashion-vae", "gallery": "verses-transformer",
-    "pareto": "fashion-diffusion", "compare": "fashion-gan", "studies": "fashion-vae", "train": "fashion-vae",
-    "export": "fashion-gan", "lessons": "fashion-vae", "methods": "fashion-vae",
+    "pareto": "fashion-diffusion", "compare": "fashion-gan", "studies": "fashion-vae", "recover": "fashion-vae",
+    "train": "fashion-vae", "export": "fashion-gan", "lessons": "fashion-vae", "methods": "fashion-vae",
 }  # fmt: skip
 LOOKS = 4
 PHONE = {"width": 390, "height": 844}
