@@ -38,9 +38,9 @@ def test_a_second_configuration_joins_and_every_mode_shows_both(page: Page, brow
     expect(page.get_by_text("Drag the handle")).to_be_visible()
     choose(page, "flip")
     expect(page.locator(PICTURES)).to_have_count(1)
+    settled(page)
     before = page.locator(PICTURES).get_attribute("src")
-    page.locator("h1").click()  # a shortcut is not heard while an option has the focus
-    page.keyboard.press("f")
+    page.get_by_role("button", name="Flip").click()
     expect(page.locator(PICTURES)).not_to_have_attribute("src", str(before))
 
     settled(page)
