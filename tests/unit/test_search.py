@@ -214,7 +214,9 @@ def test_equal_seeds_ask_for_equal_recipes() -> None:
 
 
 def test_a_recipe_from_outside_of_the_space_is_not_told() -> None:
-    Proposer(SPACE, seed=0).tell(recipe(quantization(2)), Outcome(1, 1))
+    told, untold = Proposer(SPACE, seed=0), Proposer(SPACE, seed=0)
+    told.tell(recipe(quantization(2)), Outcome(1, 1))
+    assert told.ask(set()) == untold.ask(set())
 
 
 # The loop
